@@ -1,0 +1,430 @@
+"""Every setting of the program, its default, its bounds and its help: one frozen dataclass a topic.
+
+No torch here, so that `enas --help` is instant. Command-line options, `--set key=value`, TOML files
+and the resolved configuration beside each result are all derived from these fields, so every
+default stands once. Numbers marked "ENAS" are those of Pham et al. 2018 or of the authors' code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
+
+from enas.errors import UserError
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    option: str | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    choices: tuple[str, ...] | None = None,
+) -> Any:
+    """A dataclass field with its help, its bounds and, where it has one, its own command-line option.
+
+    `low` and `high` are inclusive bounds, `above` is an exclusive lower bound.
+    """
+    metadata = {"help": help, "option": option, "low": low, "high": high, "above": above, "choices": choices}
+    return field(default=default, metadata=metadata)
+
+
+class Checked:
+    """Base of all configuration classes: checks the fields' bounds when an instance is made."""
+
+    def __post_init__(self) -> None:
+        for f in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
+            check_value(f, getattr(self, f.name))
+
+
+def check_value(f: dataclasses.Field[Any], value: Any) -> None:
+    """Raise UserError unless `value` respects the bounds in the field's metadata."""
+    if value is None or not f.metadata:
+        return
+    low, high, above = f.metadata["low"], f.metadata["high"], f.metadata["above"]
+    choices = f.metadata["choices"]
+    if choices is not None and value not in choices:
+        raise UserError(f"{f.name} must be one of {', '.join(choices)}, but got {value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{f.name} must be a finite number, but got {value}")
+    if low is not None and value < low:
+        raise UserError(f"{f.name} must be at least {low}, but got {value}")
+    if high is not None and value > high:
+        raise UserError(f"{f.name} must be at most {high}, but got {value}")
+    if above is not None and value <= above:
+        raise UserError(f"{f.name} must be greater than {above}, but got {value}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(Checked):
+    """Which images, at which size, split and augmented how."""
+
+    name: str | None = setting(
+        None, "digits (ships with the package) or a folder with train/<class>/*", option="--data"
+    )
+    image_size: int | None = setting(
+        None,
+        "side of the square images in pixels; images keep their aspect and are cropped to the centre "
+        "(default: the images' own size where all agree, else 64)",
+        option="--image-size",
+        low=4,
+        high=1024,
+    )
+    validation_fraction: float = setting(
+        0.1, "share of the training images that judges architectures and never trains weights", above=0, high=0.9
+    )
+    test_fraction: float = setting(
+        0.15, "share of the training images set aside as test set where a folder has no test/", above=0, high=0.9
+    )
+    split_seed: int = setting(0, "seed of both splits; not the run's seed, so that runs stay comparable", low=0)
+    crop_padding: int | None = setting(
+        None, "random crop after padding by so many pixels (default: size / 8)", low=0, high=512
+    )
+    flip: bool | None = setting(None, "random horizontal flip (default: yes, but no for digits)")
+    cutout: int = setting(
+        0, "side of the square that cutout blanks in training images (0: off)", option="--cutout", low=0
+    )
+    memory_limit_gib: float = setting(4.0, "largest data set in GiB of decoded bytes that is kept in memory", above=0)
+    skip_unreadable: bool = setting(False, "leave out images that cannot be decoded instead of stopping")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MacroOptions(Checked):
+    """Space `macro` (ENAS section 2.3): operations and skip connections of a whole network."""
+
+    name: ClassVar[str] = "macro"
+    layers: int = setting(12, "searched layers (ENAS: 12)", low=1, high=64)
+    width: int = setting(36, "channels of the first stage (ENAS: 36)", option="--width", low=2, high=4096)
+    double_width: bool = setting(False, "double the channels at each of the two reductions (ENAS: no)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNet20Options(Checked):
+    """The hand-drawn reference `resnet20`: one architecture, nothing to search."""
+
+    name: ClassVar[str] = "resnet20"
+    width: int = setting(16, "channels of the first stage (He et al.: 16)", low=2, high=4096)
+
+
+SpaceOptions = MacroOptions | ResNet20Options
+SPACE_OPTIONS: dict[str, type[MacroOptions] | type[ResNet20Options]] = {
+    options.name: options for options in (MacroOptions, ResNet20Options)
+}
+SEARCHABLE = ("macro",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SgdConfig(Checked):
+    """SGD with Nesterov momentum; what training the shared weights and training one network have in common."""
+
+    batch_size: int = setting(128, "images in a training step", option="--batch-size", low=2, high=65536)
+    lr_max: float = setting(0.05, "highest learning rate (ENAS: 0.05)", option="--lr-max", above=0)
+    lr_min: float = setting(0.0005, "lowest learning rate (ENAS: 0.0005)", above=0)
+    schedule: str = setting(
+        "cosine", "course of the learning rate", choices=("cosine", "cosine-restarts", "one-cycle"), option="--schedule"
+    )
+    warmup_fraction: float = setting(0.2, "one-cycle: share of the steps in which the rate rises", low=0, high=0.9)
+    restart_period: int = setting(10, "cosine-restarts: epochs of the first cycle (ENAS: 10)", low=1)
+    restart_factor: int = setting(2, "cosine-restarts: each cycle is so many times longer (ENAS: 2)", low=1)
+    momentum: float = setting(0.9, "Nesterov momentum (ENAS: 0.9)", low=0, high=0.9999)
+    weight_decay: float = setting(
+        5e-4, "weight decay; ENAS' flag 2.5e-4 multiplies sum(w^2), whose gradient has the factor 2", low=0
+    )
+    grad_clip: float = setting(
+        5.0, "largest norm of the gradient (ENAS configures 5.0; the authors' code then skips it)", above=0
+    )
+    dropout: float = setting(0.1, "dropout before the classifier (ENAS macro search: 0.1)", low=0, high=0.95)
+    label_smoothing: float = setting(0.0, "label smoothing", option="--label-smoothing", low=0, high=0.9)
+    max_nonfinite: int = setting(
+        20, "steps with a non-finite loss or gradient that are skipped in one epoch before it stops", low=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsConfig(SgdConfig):
+    """Phase 1: training the shared weights."""
+
+    architectures_per_step: int = setting(
+        1,
+        "architectures trained in one step on the same images; their losses are averaged (ENAS: 1)",
+        option="--architectures-per-step",
+        low=1,
+        high=256,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControllerConfig(Checked):
+    """Phase 2: the LSTM policy and REINFORCE."""
+
+    hidden: int = setting(64, "LSTM units (ENAS: 64)", low=1, high=4096)
+    # ENAS uses 1e-3 and 15,500 updates of 20 architectures. Runs here have a tenth of that, and Adam's
+    # step does not depend on the size of the reward, so the rate has to make up for the updates.
+    lr: float = setting(3.5e-3, "Adam learning rate (ENAS: 1e-3 macro, 3.5e-3 micro)", above=0)
+    temperature: float = setting(1.0, "logits are divided by this before tanh (ENAS: 1)", above=0)
+    # With ENAS' 1.5 no operation of six could ever exceed a probability of 0.80; 2.5 allows 0.97.
+    tanh_constant: float = setting(2.5, "logits are constant * tanh(logits) (ENAS macro: 1.5)", above=0)
+    entropy_weight: float = setting(1e-4, "entropy bonus in the reward, detached (ENAS: 1e-4)", low=0)
+    advantage: str = setting(
+        "leave-one-out",
+        "what a reward is compared with: the mean of the others on the same images, or the moving average (ENAS)",
+        choices=("leave-one-out", "moving-average"),
+    )
+    baseline_decay: float = setting(0.99, "decay of the moving-average baseline per architecture", low=0, high=0.99999)
+    skip_target: float = setting(0.4, "wanted mean rate of skip connections, as sampled (ENAS: 0.4)", above=0, high=0.99)
+    # ENAS sums the divergence over all skip decisions, which holds each of them near the target and
+    # so keeps the policy from ever choosing. Here it is the divergence of an architecture's mean rate.
+    skip_weight: float = setting(0.1, "weight of the skip-rate penalty (ENAS: 0.8, see skip_target)", low=0)
+    grad_clip: float = setting(5.0, "largest norm of the controller's gradient", above=0)
+    warmup_epochs: int = setting(
+        0, "epochs in which architectures are uniform and the controller rests (ENAS: 0)", low=0
+    )
+    updates: int = setting(50, "controller updates in an epoch (ENAS macro: 50)", low=1)
+    architectures_per_update: int = setting(20, "architectures of one update (ENAS macro: 20)", low=2, high=4096)
+    batch_size: int = setting(128, "validation images that an update's architectures share (ENAS: 128)", low=2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig(Checked):
+    """What the controller maximises."""
+
+    metric: str = setting(
+        "accuracy",
+        "reward: proxy accuracy in 0..1, or exp(-loss), the geometric mean probability of the right class",
+        choices=("accuracy", "loss"),
+        option="--reward",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeriveConfig(Checked):
+    """Choosing the final architecture, and how far it is from chance."""
+
+    samples: int = setting(100, "architectures sampled and scored on the whole validation set", low=2)
+    random: int = setting(
+        100, "uniform random architectures scored the same way, for comparison", low=2
+    )
+    finalists: int = setting(5, "best of them that are trained on their own for a short time", low=1)
+    finalist_epochs: int = setting(2, "epochs of that training (0: the best proxy score wins)", low=0)
+    random_per_epoch: int = setting(
+        20, "architectures of the controller and as many uniform ones scored after each epoch", low=2
+    )
+    images_per_epoch: int = setting(256, "validation images of that comparison", low=2)
+    batch_size: int = setting(250, "validation images in a pass when scoring on the whole set", low=2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(Checked):
+    """How to run: seed, device, number format. Shared by search and retraining."""
+
+    seed: int = setting(0, "seed of every random draw", option="--seed", low=0, high=2**31 - 1)
+    device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps", option="--device")
+    precision: str = setting(
+        "auto",
+        "number format of convolutions: float32, bfloat16 (autocast), or auto: the device's faster one",
+        choices=("auto", "float32", "bfloat16"),
+        option="--precision",
+    )
+    deterministic: bool = setting(False, "only deterministic GPU algorithms", option="--deterministic")
+    threads: int = setting(0, "CPU threads (0: all cores)", low=0, high=1024)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig(RunConfig):
+    """One search, complete: `enas search` needs nothing else."""
+
+    preset: str = setting("quick", "preset that this configuration started from")
+    searcher: str = setting(
+        "reinforce", "what proposes architectures", choices=("reinforce", "random"), option="--searcher"
+    )
+    epochs: int = setting(310, "epochs, each with both phases (ENAS macro: 310)", option="--epochs", low=1)
+    data: DataConfig = field(default_factory=DataConfig)
+    space: SpaceOptions = field(default_factory=MacroOptions)
+    weights: WeightsConfig = field(default_factory=WeightsConfig)
+    controller: ControllerConfig = field(default_factory=ControllerConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    derive: DeriveConfig = field(default_factory=DeriveConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainConfig(RunConfig):
+    """Training one architecture from scratch, complete: `enas retrain` needs nothing else."""
+
+    epochs: int = setting(310, "epochs (ENAS macro: 310)", option="--epochs", low=1)
+    width: int | None = setting(
+        None, "channels of the first stage (default: as searched)", option="--width", low=2, high=4096
+    )
+    data: DataConfig = field(default_factory=DataConfig)
+    sgd: SgdConfig = field(default_factory=SgdConfig)
+
+
+# --------------------------------------------------------------------------------------------------
+# Presets: sizes and budgets. `--space` picks the space, so a preset only adjusts the options it knows.
+
+
+def quick() -> tuple[SearchConfig, RetrainConfig]:
+    """Real images that ship with the package (8x8 digits), a small space, a few minutes on two cores."""
+    sgd = {"batch_size": 64, "lr_max": 0.1, "lr_min": 0.001, "weight_decay": 5e-4}
+    search = SearchConfig(
+        preset="quick",
+        epochs=24,
+        data=DataConfig(name="digits", validation_fraction=0.25),
+        space=MacroOptions(layers=6, width=16),
+        weights=WeightsConfig(architectures_per_step=2, **sgd),
+        controller=ControllerConfig(
+            warmup_epochs=4, updates=20, architectures_per_update=16, batch_size=100, lr=6e-3
+        ),
+        derive=DeriveConfig(finalists=4, finalist_epochs=8),
+    )
+    retrain = RetrainConfig(epochs=60, data=search.data, sgd=SgdConfig(schedule="one-cycle", **sgd))
+    return search, retrain
+
+
+def cpu() -> tuple[SearchConfig, RetrainConfig]:
+    """CIFAR-10-sized images on two CPU cores: about 40 minutes of search, 10 minutes of retraining."""
+    search = SearchConfig(
+        preset="cpu",
+        epochs=24,
+        space=MacroOptions(width=20),
+        weights=WeightsConfig(lr_max=0.1, lr_min=0.001),
+        controller=ControllerConfig(warmup_epochs=6, updates=60, batch_size=64),
+        derive=DeriveConfig(finalists=4, finalist_epochs=1),
+    )
+    retrain = RetrainConfig(
+        epochs=10,
+        sgd=SgdConfig(schedule="one-cycle", lr_max=0.2, lr_min=0.0002, label_smoothing=0.1, dropout=0.0),
+    )
+    return search, retrain
+
+
+def cifar10_macro() -> tuple[SearchConfig, RetrainConfig]:
+    """The paper's full budget for the macro space: 310 epochs, 12 layers, 36 filters."""
+    search = SearchConfig(
+        preset="cifar10-macro",
+        weights=WeightsConfig(schedule="cosine-restarts"),
+        # the paper's number of updates allows the paper's learning rate
+        controller=ControllerConfig(lr=1e-3),
+        derive=DeriveConfig(samples=1000, random=1000, finalists=10, finalist_epochs=10),
+    )
+    retrain = RetrainConfig(
+        width=96,
+        sgd=SgdConfig(
+            batch_size=100, schedule="cosine-restarts", lr_min=0.001, weight_decay=4e-4, dropout=0.5
+        ),
+    )
+    return search, retrain
+
+
+PRESETS = {"quick": quick, "cpu": cpu, "cifar10-macro": cifar10_macro}
+
+
+# --------------------------------------------------------------------------------------------------
+# Configuration <-> plain data. Unknown keys and impossible values are the user's to know about.
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The configuration as nested dictionaries of JSON values; a space carries its name."""
+    out: dict[str, Any] = {"name": config.name} if isinstance(config, tuple(SPACE_OPTIONS.values())) else {}
+    for f in fields(config):
+        value = getattr(config, f.name)
+        out[f.name] = to_dict(value) if dataclasses.is_dataclass(value) else value
+    return out
+
+
+def update(config: Any, values: Mapping[str, Any], path: str = "") -> Any:
+    """A copy of a configuration with some values replaced.
+
+    `values` is nested like `to_dict`'s result; a `space` with another name starts from that space's
+    defaults. Raises UserError with the full key for unknown keys, wrong types and impossible values.
+    """
+    if not isinstance(values, Mapping):
+        raise UserError(f"{path or 'the configuration'} must be a table of settings, but got {values!r}")
+    values = dict(values)
+    if isinstance(config, tuple(SPACE_OPTIONS.values())) and "name" in values:
+        config = space_options(values.pop("name"), config)
+    known = {f.name: f for f in fields(config)}
+    hints = typing.get_type_hints(type(config))
+    changes: dict[str, Any] = {}
+    for key, value in values.items():
+        full = f"{path}.{key}" if path else key
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+            raise UserError(f"there is no setting {full}; {hint}")
+        current = getattr(config, key)
+        if dataclasses.is_dataclass(current):
+            changes[key] = update(current, value, full)
+        else:
+            changes[key] = _coerce(hints[key], value, full)
+    try:
+        return dataclasses.replace(config, **changes)
+    except UserError as error:
+        raise UserError(f"{path}.{error}" if path else str(error)) from None
+
+
+def space_options(name: Any, current: SpaceOptions | None = None) -> SpaceOptions:
+    """The options of a space by name: `current` where it is that space's, else the defaults."""
+    if name not in SPACE_OPTIONS:
+        raise UserError(f"space must be one of {', '.join(SPACE_OPTIONS)}, but got {name!r}")
+    return current if current is not None and current.name == name else SPACE_OPTIONS[name]()
+
+
+def from_text(config: Any, assignments: typing.Iterable[str]) -> Any:
+    """Apply `key.subkey=value` assignments in order (the command line's `--set`)."""
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key.strip():
+            raise UserError(f"--set must be key=value, for example controller.lr=0.002, but got {assignment!r}")
+        values: Any = _Text(text.strip())
+        for part in reversed(key.strip().split(".")):
+            values = {part: values}
+        config = update(config, values)
+    return config
+
+
+class _Text(str):
+    """A value typed on the command line: a string that may stand for a number, true, false or none."""
+
+
+def _coerce(hint: Any, value: Any, key: str) -> Any:
+    """`value` as the field's type, or UserError. Ints pass as floats; nothing else is converted silently."""
+    allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if isinstance(value, _Text):
+        value = _parse(allowed, value)
+    if value is None and type(None) in allowed:
+        return None
+    if isinstance(value, bool):
+        if bool in allowed:
+            return value
+    elif isinstance(value, int):
+        if int in allowed:
+            return value
+        if float in allowed:
+            return float(value)
+    elif (isinstance(value, float) and float in allowed) or (isinstance(value, str) and str in allowed):
+        return value
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "none"}
+    raise UserError(f"{key} must be {' or '.join(names[t] for t in allowed)}, but got {value!r}")
+
+
+def _parse(allowed: tuple[Any, ...], text: str) -> Any:
+    lowered = text.lower()
+    if type(None) in allowed and lowered in ("none", "null", ""):
+        return None
+    if bool in allowed and lowered in ("true", "false", "yes", "no"):
+        return lowered in ("true", "yes")
+    for kind in (int, float):
+        if kind in allowed:
+            try:
+                return kind(text)
+            except ValueError:
+                continue
+    return str(text)

@@ -1,0 +1,37 @@
+"""Images: loaded once, kept on the device as bytes, batched and augmented there.
+
+loading.py     a DataConfig becomes a DataSet
+sets.py        ImageSet, DataSet, Augmentation
+splitting.py   seeded, stratified splits
+digits.py      the data set that ships with the package
+folder.py      image folders: listing.py lists, decode.py decodes, cache.py remembers
+pipeline.py    batches
+"""
+
+from enas.data.loading import load
+from enas.data.pipeline import (
+    augment,
+    draw_augmentation,
+    evaluation_batches,
+    normalise,
+    random_batch,
+    training_batches,
+    training_steps,
+)
+from enas.data.sets import Augmentation, DataSet, ImageSet
+from enas.data.splitting import split
+
+__all__ = [
+    "Augmentation",
+    "DataSet",
+    "ImageSet",
+    "augment",
+    "draw_augmentation",
+    "evaluation_batches",
+    "load",
+    "normalise",
+    "random_batch",
+    "split",
+    "training_batches",
+    "training_steps",
+]

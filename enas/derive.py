@@ -1,0 +1,148 @@
+"""Choosing the final architecture, by code: sample many, score all on the same images, train the best few.
+
+Beside the policy's architectures stand as many uniform ones: a search says how far it got from chance.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from enas import checkpoint, config, searchers, spaces
+from enas.config import SgdConfig
+from enas.cost import cost
+from enas.objective import rewards
+from enas.phases import SCHEMA, Search
+from enas.plan import TRAINING_COST
+from enas.records import DeriveRecord, FinalistRecord, Record, difference, finite
+from enas.runtime import derived_seed, generator, versions
+from enas.spaces import Architecture
+from enas.standalone import Standalone
+
+
+def derive(state: Search) -> Iterator[Record]:
+    """Score, train the finalists, write the result. Continues where `state.derived` says it stopped."""
+    if "finalists" not in state.derived:
+        record = _score(state)
+        state.advance(record)
+        yield record
+    for rank, finalist in enumerate(state.derived["finalists"], start=1):
+        if "standalone_accuracy" in finalist:
+            continue
+        finalist["standalone_accuracy"] = _train_finalist(state, rank, finalist)
+        record = FinalistRecord(
+            rank=rank,
+            arch=finalist["text"],
+            proxy_accuracy=finalist["proxy_accuracy"],
+            standalone_accuracy=finalist["standalone_accuracy"],
+            elapsed_s=state.elapsed_s,
+        )
+        state.advance(record)
+        yield record
+    checkpoint.write_json(state.folder.result, _result(state))
+
+
+def _score(state: Search) -> DeriveRecord:
+    """Proxy scores of the policy's and of uniform architectures, on the whole validation set."""
+    settings = state.config.derive
+    draws = generator(state.config.seed, "derive")
+    policy = state.searcher.sample(settings.samples, draws)
+    random = searchers.uniform(state.space, settings.random, draws)
+    scores = state.evaluator.score(policy + random, state.validation_batches(), state.on_work)
+    accuracy = scores.accuracy.tolist()
+    by_policy, by_random = accuracy[: len(policy)], accuracy[len(policy) :]
+    reward = rewards(scores, state.config.objective).nan_to_num(-1.0).tolist()
+    # equal architectures have equal scores, so a dictionary keeps one of each
+    ranked = sorted(dict(zip(policy, range(len(policy)), strict=True)).items(), key=lambda item: -reward[item[1]])
+    best = ranked[: settings.finalists]
+    gap = difference(by_policy, by_random)
+    state.derived = {
+        "finalists": [_scored(state, arch, accuracy[i], scores.loss[i].item(), reward[i]) for arch, i in best],
+        "random_baseline": {
+            "images": scores.images,
+            "random": {"count": len(by_random), **_spread(by_random)},
+            "controller": {"count": len(by_policy), "distinct": len(ranked), **_spread(by_policy)},
+            "controller_minus_random": dataclasses.asdict(gap),
+        },
+    }
+    return DeriveRecord(
+        images=scores.images,
+        scored=len(set(policy + random)),
+        controller_proxy_accuracy=sum(by_policy) / len(by_policy),
+        random_proxy_accuracy=sum(by_random) / len(by_random),
+        controller_minus_random=gap,
+        elapsed_s=state.elapsed_s,
+    )
+
+
+def _scored(state: Search, arch: Architecture, accuracy: float, loss: float, reward: float) -> dict[str, Any]:
+    counts = cost(state.evaluator.graph(arch))
+    return {
+        "arch": arch.to_json(),
+        "text": spaces.to_text(state.space, arch),
+        "proxy_accuracy": accuracy,
+        "proxy_loss": loss,
+        "reward": reward,
+        "params": counts.params,
+        "macs": counts.macs,
+    }
+
+
+def _train_finalist(state: Search, rank: int, finalist: dict[str, Any]) -> float | None:
+    """Validation accuracy after a short training from scratch; None without training or where it diverged."""
+    epochs = state.config.derive.finalist_epochs
+    if epochs == 0:
+        return None
+    weights = state.config.weights
+    sgd = SgdConfig(**{f.name: getattr(weights, f.name) for f in dataclasses.fields(SgdConfig)})
+    sgd = dataclasses.replace(sgd, schedule="one-cycle", max_nonfinite=10**9)  # a failed child never ends the run
+    training = Standalone(
+        state.evaluator.graph(spaces.from_json(finalist["arch"])),
+        state.data,
+        state.train,
+        sgd,
+        epochs,
+        derived_seed(state.config.seed, "finalist"),  # the same for all: they differ in their architecture alone
+        state.runtime,
+    )
+    for _ in range(epochs):
+        training.train_epoch(lambda images: state.on_work(TRAINING_COST * images))
+    scores = training.score(state.validation)
+    return None if bool(scores.failed.any()) else scores.accuracy.item()
+
+
+def _result(state: Search) -> dict[str, Any]:
+    def order(finalist: dict[str, Any]) -> tuple[float, float]:
+        standalone = finalist["standalone_accuracy"]
+        return (-1.0 if standalone is None else standalone, finalist["reward"])
+
+    finalists = sorted(state.derived["finalists"], key=order, reverse=True)
+    best = finalists[0]
+    data = state.data
+    result: dict[str, Any] = {
+        "schema": SCHEMA,
+        "kind": "search",
+        "arch": best["arch"],
+        "text": best["text"],
+        "description": state.space.describe(spaces.from_json(best["arch"])),
+        "space": config.to_dict(state.config.space),
+        "input_shape": list(data.input_shape),
+        "classes": list(data.classes),
+        "finalists": finalists,
+        "random_baseline": state.derived["random_baseline"],
+        "config": config.to_dict(state.config),
+        "seed": state.config.seed,
+        "device": str(state.runtime.device),
+        "precision": str(state.runtime.precision).removeprefix("torch."),
+        "threads": state.runtime.threads,
+        "versions": versions(),
+        "elapsed_s": state.elapsed_s,
+    }
+    return finite(result)  # type: ignore[no-any-return]
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    mean = sum(values) / len(values)
+    variance = sum((value - mean) ** 2 for value in values) / max(1, len(values) - 1)
+    return {"mean": mean, "sd": variance**0.5, "best": max(values)}

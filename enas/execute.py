@@ -1,0 +1,102 @@
+"""Running graphs: one at a time (the plain twin), or many in one merged pass.
+
+A architectures, N images. Weights come as a mapping from weight key to module; operations without
+weights are made on the spot.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from enas.graph import Graph, MergedGraph, Node, merge
+from enas.ops import Context, Noise, build
+
+Modules = Callable[[Node], nn.Module]
+
+
+def module_getter(modules: Mapping[str, nn.Module]) -> Modules:
+    """A function from node to module: by weight key, or a fresh weightless operation."""
+    return lambda node: modules[node.key] if node.key else _weightless(node.op, node.in_shapes, node.shape)
+
+
+@functools.lru_cache(maxsize=1024)
+def _weightless(op: str, in_shapes: tuple[tuple[int, int, int], ...], shape: tuple[int, int, int]) -> nn.Module:
+    return build(Node(op, (), "", in_shapes, shape), running=False)
+
+
+def run_plain(graph: Graph, modules: Modules, images: Tensor, noise: Noise | None = None) -> Tensor:
+    """Logits [N, classes] of one graph, node by node."""
+    context = Context(1, noise)
+    values: list[Tensor | None] = [images]
+    uses = _uses(graph.nodes)
+    for node in graph.nodes[1:]:
+        values.append(modules(node)(*(values[i] for i in node.inputs), context=context))
+        _release(node, values, uses)
+    output = values[-1]
+    assert output is not None
+    return output
+
+
+def run_merged(
+    graphs: Sequence[Graph],
+    modules: Modules,
+    images: Tensor,
+    noise: Noise | None = None,
+    concat_below: int = 0,
+) -> Tensor:
+    """Logits [A, N, classes] of many graphs: every shared node once, values freed at their last use.
+
+    Nodes that use the same weights on different inputs run as one call on the stacked batch where an
+    input has fewer than `concat_below` numbers; above that, copying costs more than it saves.
+    """
+    merged: MergedGraph = merge(graphs)
+    values: list[Tensor | None] = [None] * len(merged.nodes)
+    values[0] = images
+    uses = _uses(merged.nodes)
+    for output in merged.outputs:
+        uses[output] += 1
+    for call in merged.calls():
+        nodes = [merged.nodes[i] for i in call]
+        module = modules(nodes[0])
+        first = values[nodes[0].inputs[0]]
+        assert first is not None
+        if len(call) > 1 and first.numel() < concat_below:
+            stacked = [
+                torch.cat([_value(values, node.inputs[k]) for node in nodes]) for k in range(len(nodes[0].inputs))
+            ]
+            parts = module(*stacked, context=Context(len(call), noise)).chunk(len(call))
+            for i, node, part in zip(call, nodes, parts, strict=True):
+                values[i] = part
+                _release(node, values, uses)
+        else:
+            for i, node in zip(call, nodes, strict=True):
+                values[i] = module(*(values[j] for j in node.inputs), context=Context(1, noise))
+                _release(node, values, uses)
+    return torch.stack([_value(values, output) for output in merged.outputs])
+
+
+def _value(values: Sequence[Tensor | None], position: int) -> Tensor:
+    value = values[position]
+    assert value is not None, "a value was freed before its last use"
+    return value
+
+
+def _uses(nodes: Sequence[Node]) -> list[int]:
+    """How many nodes read each node."""
+    uses = [0] * len(nodes)
+    for node in nodes:
+        for i in node.inputs:
+            uses[i] += 1
+    return uses
+
+
+def _release(node: Node, values: list[Tensor | None], uses: list[int]) -> None:
+    """Drop the inputs that nobody reads any more."""
+    for i in node.inputs:
+        uses[i] -= 1
+        if uses[i] == 0:
+            values[i] = None

@@ -1,0 +1,154 @@
+"""Networks as small immutable dataflow graphs, and the merging of many graphs into one.
+
+Every architecture becomes a `Graph` through its space. The supernet, the standalone network, the
+cost model and all descriptions read the same graph, so they cannot disagree. No torch here.
+Shapes are (C, H, W), without the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+Shape = tuple[int, int, int]
+INPUT = "input"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One operation of a graph.
+
+    op: name in `enas.ops.OPS` ("input" for the images).
+    inputs: positions of the input nodes, all smaller than this node's own.
+    key: which weights it uses; empty where the operation has none.
+    in_shapes, shape: shapes of its inputs and of its output.
+    """
+
+    op: str
+    inputs: tuple[int, ...]
+    key: str
+    in_shapes: tuple[Shape, ...]
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A network: nodes in topological order, node 0 the images, the last node the logits.
+
+    Raises ValueError unless node 0 alone is the input, every edge goes forwards (so there is no
+    cycle), shapes agree along every edge and every node is needed for the output.
+    """
+
+    nodes: tuple[Node, ...]
+
+    def __post_init__(self) -> None:
+        _check(self.nodes)
+        needed = _reachable(self.nodes, (len(self.nodes) - 1,))
+        unused = [i for i in range(len(self.nodes)) if i not in needed]
+        if unused:
+            raise ValueError(f"every node must lead to the output, but nodes {unused} do not")
+
+
+@dataclass(frozen=True)
+class MergedGraph:
+    """Many graphs in one: every distinct node once.
+
+    outputs: the output node of each graph, in the order of the graphs; equal graphs share it.
+    """
+
+    nodes: tuple[Node, ...]
+    outputs: tuple[int, ...]
+
+    def calls(self) -> list[tuple[int, ...]]:
+        """Nodes to run together, in order: same operation, weights and input shapes, on different inputs.
+
+        Nodes of one call have the same depth (longest path from the images), so all their inputs are
+        there when the call's turn comes.
+        """
+        depth = [0] * len(self.nodes)
+        groups: dict[tuple[object, ...], list[int]] = {}
+        for i, node in enumerate(self.nodes[1:], start=1):
+            depth[i] = 1 + max(depth[j] for j in node.inputs)
+            groups.setdefault((depth[i], node.op, node.key, node.in_shapes, node.shape), []).append(i)
+        # Python's sort is stable, so calls of one depth keep the order in which the graphs named them
+        return [tuple(ids) for key, ids in sorted(groups.items(), key=lambda item: item[0][0])]  # type: ignore[arg-type, return-value]
+
+
+class GraphBuilder:
+    """Collects nodes for a `Graph`; asking twice for the same node gives the same position."""
+
+    def __init__(self, input_shape: Shape) -> None:
+        first = Node(INPUT, (), "", (), input_shape)
+        self._nodes = [first]
+        self._positions = {first: 0}
+
+    def add(self, op: str, inputs: Iterable[int], shape: Shape, key: str = "") -> int:
+        """Append the node unless it is there already; returns its position."""
+        inputs = tuple(inputs)
+        node = Node(op, inputs, key, tuple(self._nodes[i].shape for i in inputs), shape)
+        if node not in self._positions:
+            self._positions[node] = len(self._nodes)
+            self._nodes.append(node)
+        return self._positions[node]
+
+    def shape(self, position: int) -> Shape:
+        return self._nodes[position].shape
+
+    def graph(self) -> Graph:
+        return Graph(tuple(self._nodes))
+
+    def nodes(self) -> tuple[Node, ...]:
+        return tuple(self._nodes)
+
+
+def merge(graphs: Sequence[Graph]) -> MergedGraph:
+    """Merge graphs by hash-consing: nodes with the same operation, weight key and inputs become one.
+
+    Deterministic: the order of the nodes follows the order of the graphs. Raises ValueError where
+    there is no graph or where their inputs differ.
+    """
+    if not graphs:
+        raise ValueError("merge needs at least one graph")
+    nodes: list[Node] = [graphs[0].nodes[0]]
+    positions: dict[Node, int] = {nodes[0]: 0}
+    outputs = []
+    for graph in graphs:
+        if graph.nodes[0] != nodes[0]:
+            raise ValueError(f"merged graphs must share their input, got {graph.nodes[0].shape} and {nodes[0].shape}")
+        merged = [0]  # position of each of the graph's nodes among the merged ones
+        for node in graph.nodes[1:]:
+            node = Node(node.op, tuple(merged[i] for i in node.inputs), node.key, node.in_shapes, node.shape)
+            if node not in positions:
+                positions[node] = len(nodes)
+                nodes.append(node)
+            merged.append(positions[node])
+        outputs.append(merged[-1])
+    return MergedGraph(tuple(nodes), tuple(outputs))
+
+
+def _check(nodes: Sequence[Node]) -> None:
+    if not nodes or nodes[0].op != INPUT:
+        raise ValueError("the first node of a graph must be its input")
+    for i, node in enumerate(nodes):
+        if any(size < 1 for size in node.shape):
+            raise ValueError(f"node {i} ({node.op}) must have a positive shape, got {node.shape}")
+        if i == 0:
+            continue
+        if node.op == INPUT or not node.inputs:
+            raise ValueError(f"only node 0 may have no inputs, but node {i} ({node.op}) has none")
+        if any(not 0 <= j < i for j in node.inputs):
+            raise ValueError(f"inputs of node {i} ({node.op}) must come before it, got {node.inputs}")
+        shapes = tuple(nodes[j].shape for j in node.inputs)
+        if shapes != node.in_shapes:
+            raise ValueError(f"node {i} ({node.op}) expects inputs {node.in_shapes}, but gets {shapes}")
+
+
+def _reachable(nodes: Sequence[Node], outputs: Iterable[int]) -> set[int]:
+    found: set[int] = set()
+    stack = list(outputs)
+    while stack:
+        i = stack.pop()
+        if i not in found:
+            found.add(i)
+            stack.extend(nodes[i].inputs)
+    return found

@@ -1,0 +1,43 @@
+"""One architecture as a network of its own: for retraining, evaluation and export."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from enas.execute import module_getter, run_plain
+from enas.graph import Graph
+from enas.ops import Noise, build, initialise
+from enas.supernet import Supernet
+
+
+class Network(nn.Module):
+    """A graph with its own weights and running batch-norm statistics."""
+
+    def __init__(self, graph: Graph, generator: torch.Generator) -> None:
+        super().__init__()
+        self.graph = graph
+        self.weights = nn.ModuleDict({node.key: build(node, running=True) for node in graph.nodes if node.key})
+        initialise(self, generator)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, images: Tensor, noise: Noise | None = None) -> Tensor:
+        """Logits [N, classes] of images [N, C, H, W]; `noise` is the dropout of a training step."""
+        return run_plain(self.graph, module_getter(self.weights), images, noise)  # type: ignore[arg-type]
+
+
+def inherit(network: Network, supernet: Supernet) -> None:
+    """Copy the shared weights that the network uses; running statistics stay as they are.
+
+    Raises KeyError or RuntimeError where a weight is missing or has another shape.
+    """
+    with torch.no_grad():
+        for key, module in network.weights.items():
+            shared = dict(supernet.weights[key].named_parameters())
+            for name, parameter in module.named_parameters():
+                if shared[name].shape != parameter.shape:
+                    raise RuntimeError(
+                        f"{key}.{name} must have the shared shape {tuple(shared[name].shape)}, "
+                        f"but the network has {tuple(parameter.shape)}; only the searched width can inherit"
+                    )
+                parameter.copy_(shared[name])

@@ -1,0 +1,145 @@
+"""What a search reports: one record an epoch, one a finalist, and the statistics in them.
+
+Fields whose names end in `_s` are times or rates; all others are equal for equal runs on the CPU.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import NormalDist
+from typing import Any, ClassVar
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Mean of one sample minus mean of another, with its 95 % interval (Welch)."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRecord:
+    """One epoch of a search: what both phases did."""
+
+    kind: ClassVar[str] = "epoch"
+    epoch: int  # from 0
+    warmup: bool  # architectures were uniform and the controller rested
+    learning_rate: float
+    train_loss: float  # shared weights, on augmented training images
+    train_accuracy: float
+    grad_norm: float
+    skipped_steps: int
+    images_per_s: float  # distinct images in weight training
+    child_images_per_s: float  # the same times architectures
+    reward: float | None  # means over the epoch's controller updates; None: the controller rested
+    baseline: float | None
+    advantage: float | None  # mean absolute advantage
+    controller_grad_norm: float | None
+    architectures_per_s: float | None  # rewards
+    entropy: float | None  # of the policy, in nats, over the sample below
+    entropy_share: float  # the same as a share of the uniform policy's
+    skip_rate: float | None
+    controller_proxy_accuracy: float  # mean over a sample of the policy, same images as the next one
+    random_proxy_accuracy: float
+    controller_minus_random: Difference
+    choice_shares: dict[str, dict[str, float]]  # how often the sample makes each choice, by group
+    best_arch: str  # highest proxy accuracy of the sample
+    best_proxy_accuracy: float
+    warning: str | None
+    elapsed_s: float
+    time_s: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeriveRecord:
+    """The scoring of many architectures on the whole validation set, before finalists are trained."""
+
+    kind: ClassVar[str] = "derive"
+    images: int
+    scored: int
+    controller_proxy_accuracy: float
+    random_proxy_accuracy: float
+    controller_minus_random: Difference
+    elapsed_s: float
+    time_s: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinalistRecord:
+    """One of the best architectures, trained on its own for a short time."""
+
+    kind: ClassVar[str] = "finalist"
+    rank: int  # by proxy, from 1
+    arch: str
+    proxy_accuracy: float
+    standalone_accuracy: float | None  # on the validation images; None: the training failed
+    elapsed_s: float
+    time_s: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainRecord:
+    """One epoch of training one architecture on its own."""
+
+    kind: ClassVar[str] = "retrain"
+    epoch: int
+    learning_rate: float
+    train_loss: float
+    train_accuracy: float
+    grad_norm: float
+    skipped_steps: int
+    images_per_s: float
+    elapsed_s: float
+    time_s: float = field(default_factory=time.time)
+
+
+Record = EpochRecord | DeriveRecord | FinalistRecord | RetrainRecord
+
+
+def to_dict(record: Record) -> dict[str, Any]:
+    """The record as strict JSON: its kind, and None for numbers that are not finite."""
+    return {"kind": record.kind, **finite(dataclasses.asdict(record))}
+
+
+def finite(value: Any) -> Any:
+    """The value with None for every float that JSON cannot hold."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def mean(values: Sequence[float]) -> float | None:
+    """The mean of the values that are finite; None where there is none."""
+    kept = [value for value in values if math.isfinite(value)]
+    return sum(kept) / len(kept) if kept else None
+
+
+def difference(a: Sequence[float], b: Sequence[float]) -> Difference:
+    """Mean of a minus mean of b with Welch's 95 % interval; both need at least two values."""
+    x, y = np.asarray(a, float), np.asarray(b, float)
+    centre = float(x.mean() - y.mean())
+    vx, vy = x.var(ddof=1) / len(x), y.var(ddof=1) / len(y)
+    if vx + vy == 0:
+        return Difference(mean=centre, low=centre, high=centre)
+    freedom = (vx + vy) ** 2 / (vx**2 / (len(x) - 1) + vy**2 / (len(y) - 1))
+    half = student_t(float(freedom)) * math.sqrt(vx + vy)
+    return Difference(mean=centre, low=centre - half, high=centre + half)
+
+
+def student_t(freedom: float, probability: float = 0.975) -> float:
+    """Quantile of Student's t by the Cornish-Fisher expansion: within 1 % from 3 degrees of freedom on."""
+    z = NormalDist().inv_cdf(probability)
+    g1 = (z**3 + z) / 4
+    g2 = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    g3 = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + g1 / freedom + g2 / freedom**2 + g3 / freedom**3

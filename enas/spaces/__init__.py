@@ -1,0 +1,63 @@
+"""Search spaces: which decisions exist, and what graph they give. Pure data, no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from enas.config import SPACE_OPTIONS, MacroOptions, ResNet20Options, SpaceOptions
+from enas.errors import UserError
+from enas.graph import Shape
+from enas.spaces.base import (
+    Architecture,
+    Decision,
+    SearchSpace,
+    choice_shares,
+    from_json,
+    from_text,
+    size,
+    steps,
+    to_text,
+    uniform_entropy,
+    validate,
+)
+from enas.spaces.macro import MacroSpace
+from enas.spaces.resnet import ResNet20Space
+
+__all__ = [
+    "Architecture",
+    "Decision",
+    "MacroSpace",
+    "ResNet20Space",
+    "SearchSpace",
+    "build",
+    "choice_shares",
+    "from_json",
+    "from_text",
+    "options_for",
+    "size",
+    "steps",
+    "to_text",
+    "uniform_entropy",
+    "validate",
+]
+
+
+def build(options: SpaceOptions, input_shape: Shape, num_classes: int) -> SearchSpace:
+    """The space with these options for images (C, H, W) of `num_classes` classes."""
+    if isinstance(options, MacroOptions):
+        return MacroSpace(options, input_shape, num_classes)
+    return ResNet20Space(options, input_shape, num_classes)
+
+
+def options_for(arch: Architecture, options: SpaceOptions) -> SpaceOptions:
+    """Options of the space that `arch` belongs to: `options` where they fit, else that space's defaults.
+
+    What an architecture itself determines (macro: the number of layers) is taken from it.
+    """
+    if arch.space not in SPACE_OPTIONS:
+        raise UserError(f"the architecture's space must be one of {', '.join(SPACE_OPTIONS)}, but got {arch.space!r}")
+    if options.name != arch.space:
+        options = SPACE_OPTIONS[arch.space]()
+    if isinstance(options, MacroOptions):
+        return dataclasses.replace(options, layers=MacroSpace.layers_of(arch))
+    return options

@@ -1,0 +1,165 @@
+"""What a search space is: decisions, architectures, and the graph that an architecture gives.
+
+Pure data, no torch. A new space is one file: a class with the attributes of `SearchSpace`.
+D decisions; decision d has K_d choices.
+"""
+
+from __future__ import annotations
+
+import math
+import string
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from enas.config import SpaceOptions
+from enas.errors import UserError
+from enas.graph import Graph, Node, Shape
+
+SCHEMA = 1
+_DIGITS = string.digits + string.ascii_lowercase  # one character a choice in the text form
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One categorical choice.
+
+    name: unique, readable ("layer4/op").
+    labels: readable names of the choices; K = len(labels).
+    group: decisions of a group share their embedding and softmax in the controller.
+    part: which part of the network it belongs to (macro: the layer, from 0). Decisions of one part
+        and group are consecutive and are taken in one step of the controller.
+    source: None, or, for a yes/no decision about a connection, the part that it comes from; the
+        controller then decides by attention to the state it had there (ENAS section 2.3).
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    group: str
+    part: int
+    source: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """All choices of one network: immutable, hashable, with a one-line text form and a JSON form."""
+
+    space: str
+    choices: tuple[int, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"schema": SCHEMA, "space": self.space, "choices": list(self.choices)}
+
+
+class SearchSpace(Protocol):
+    """The interface of all spaces."""
+
+    options: SpaceOptions
+    input_shape: Shape
+    num_classes: int
+    decisions: tuple[Decision, ...]
+
+    @property
+    def name(self) -> str: ...
+
+    def graph(self, arch: Architecture) -> Graph:
+        """The network of an architecture, a valid one of this space."""
+
+    def candidates(self) -> tuple[Node, ...]:
+        """One node for every weight key that any architecture of the space can use."""
+
+    def describe(self, arch: Architecture) -> list[str]:
+        """The architecture in words, one line a part."""
+
+    def scaled(self, **changes: Any) -> SearchSpace:
+        """The same decisions in a larger network, for retraining."""
+
+
+def size(space: SearchSpace) -> int:
+    """Number of architectures in the space."""
+    return math.prod(len(decision.labels) for decision in space.decisions)
+
+
+def validate(space: SearchSpace, arch: Architecture) -> None:
+    """Raise UserError unless `arch` is an architecture of `space`."""
+    if arch.space != space.name:
+        raise UserError(f"the architecture must belong to space {space.name}, but it belongs to {arch.space}")
+    num_decisions = len(space.decisions)
+    if len(arch.choices) != num_decisions:
+        raise UserError(
+            f"an architecture of this {space.name} space must have {num_decisions} choices, one per decision, "
+            f"but got {len(arch.choices)}; the space's size is a setting (for example --set space.layers=...)"
+        )
+    for decision, choice in zip(space.decisions, arch.choices, strict=True):
+        if not 0 <= choice < len(decision.labels):
+            raise UserError(f"{decision.name} must be in 0..{len(decision.labels) - 1}, but got {choice}")
+
+
+def to_text(space: SearchSpace, arch: Architecture) -> str:
+    """One line, for example `macro:0-31-201`: a group of characters a part, a character a choice."""
+    parts: dict[int, str] = {}
+    for decision, choice in zip(space.decisions, arch.choices, strict=True):
+        parts[decision.part] = parts.get(decision.part, "") + _DIGITS[choice]
+    return f"{arch.space}:{'-'.join(parts.values())}"
+
+
+def from_text(text: str) -> Architecture:
+    """Parse the text form. Raises UserError where it is malformed; `validate` checks it against a space."""
+    space, colon, body = text.strip().partition(":")
+    if not colon or not space.isidentifier():
+        raise UserError(f"an architecture must look like macro:0-31-201 (space, colon, choices), but got {_short(text)}")
+    characters = body.replace("-", "")
+    wrong = sorted(set(characters) - set(_DIGITS))
+    if wrong:
+        raise UserError(f"choices must be the characters 0-9 and a-z, but got {wrong[0]!r} in {_short(text)}")
+    return Architecture(space, tuple(_DIGITS.index(c) for c in characters))
+
+
+def from_json(value: Any) -> Architecture:
+    """Read the JSON form. Raises UserError where it is malformed or of another schema."""
+    if not isinstance(value, Mapping):
+        raise UserError(f"an architecture must be a JSON object with schema, space and choices, but got {_short(value)}")
+    if value.get("schema") != SCHEMA:
+        raise UserError(f"the architecture's schema must be {SCHEMA}, but got {_short(value.get('schema'))}")
+    space, choices = value.get("space"), value.get("choices")
+    if not isinstance(space, str) or not space.isidentifier():
+        raise UserError(f"the architecture's space must be a name, but got {_short(space)}")
+    if not isinstance(choices, Sequence) or not all(type(c) is int and 0 <= c < len(_DIGITS) for c in choices):
+        raise UserError(f"the architecture's choices must be a list of small whole numbers, but got {_short(choices)}")
+    return Architecture(space, tuple(choices))
+
+
+def steps(space: SearchSpace) -> Iterator[tuple[int, ...]]:
+    """Positions of the decisions that the controller takes in one step, in order."""
+    step: list[int] = []
+    for d, decision in enumerate(space.decisions):
+        if step:
+            last = space.decisions[step[-1]]
+            if (last.part, last.group) != (decision.part, decision.group):
+                yield tuple(step)
+                step = []
+        step.append(d)
+    if step:
+        yield tuple(step)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def uniform_entropy(space: SearchSpace) -> float:
+    """Entropy in nats of the policy that chooses uniformly."""
+    return sum(math.log(len(decision.labels)) for decision in space.decisions)
+
+
+def choice_shares(space: SearchSpace, archs: Sequence[Architecture]) -> dict[str, dict[str, float]]:
+    """How often the architectures make each choice: group -> label -> share of the group's decisions."""
+    counts: dict[str, dict[str, int]] = {}
+    for arch in archs:
+        for decision, choice in zip(space.decisions, arch.choices, strict=True):
+            group = counts.setdefault(decision.group, dict.fromkeys(decision.labels, 0))
+            group[decision.labels[choice]] += 1
+    return {
+        name: {label: count / sum(group.values()) for label, count in group.items()} for name, group in counts.items()
+    }

@@ -1,0 +1,62 @@
+"""ResNet-20 (He et al. 2016, section 4.2) as a space without decisions: the hand-drawn yardstick.
+
+Its one architecture, `resnet20:`, is retrained, evaluated, counted and described by the same code as
+searched ones. Shortcuts are option A: subsampled and padded with zeros, without weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from enas.config import ResNet20Options
+from enas.errors import UserError
+from enas.graph import Graph, GraphBuilder, Node, Shape
+from enas.spaces.base import Architecture, Decision
+
+STAGES, BLOCKS = 3, 3
+
+
+@dataclass(frozen=True)
+class ResNet20Space:
+    """The one-architecture space `resnet20`."""
+
+    options: ResNet20Options
+    input_shape: Shape
+    num_classes: int
+    decisions: tuple[Decision, ...] = dataclasses.field(default=(), init=False)
+
+    @property
+    def name(self) -> str:
+        return self.options.name
+
+    def graph(self, arch: Architecture) -> Graph:
+        builder = GraphBuilder(self.input_shape)
+        _, height, width = self.input_shape
+        x = builder.add("conv_bn_relu_3x3", (0,), (self.options.width, height, width), "stem")
+        for stage in range(STAGES):
+            for block in range(BLOCKS):
+                shape = builder.shape(x)
+                if stage > 0 and block == 0:
+                    shape = (2 * shape[0], (shape[1] + 1) // 2, (shape[2] + 1) // 2)
+                key = f"stage{stage + 1}/block{block + 1}"
+                branch = builder.add("conv_bn_relu_3x3", (x,), shape, f"{key}/conv1")
+                branch = builder.add("conv_bn_3x3", (branch,), shape, f"{key}/conv2")
+                shortcut = x if builder.shape(x) == shape else builder.add("padded_shortcut", (x,), shape)
+                x = builder.add("sum_relu", (branch, shortcut), shape)
+        builder.add("classifier", (x,), (self.num_classes, 1, 1), "classifier")
+        return builder.graph()
+
+    def candidates(self) -> tuple[Node, ...]:
+        return tuple(node for node in self.graph(Architecture(self.name, ())).nodes if node.key)
+
+    def describe(self, arch: Architecture) -> list[str]:
+        return [f"stage {stage + 1}: {BLOCKS} residual blocks of two conv_3x3" for stage in range(STAGES)]
+
+    def scaled(self, **changes: Any) -> ResNet20Space:
+        """The network with another `width` (channels of the first stage; 16 in the paper)."""
+        unknown = set(changes) - {"width"}
+        if unknown:
+            raise UserError(f"resnet20 scales by width alone, but got {', '.join(sorted(unknown))}")
+        return dataclasses.replace(self, options=dataclasses.replace(self.options, **changes))

@@ -1,0 +1,41 @@
+"""The supernet: one set of shared weights that holds every candidate operation of a space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from enas.execute import module_getter, run_merged, run_plain
+from enas.graph import Graph
+from enas.ops import Noise, build, initialise
+from enas.spaces import SearchSpace
+
+# Numbers in an input below which stacking several architectures into one call pays. On two CPU cores
+# it did not pay at any size that was measured; on a GPU launches dominate and it does.
+CONCAT_BELOW = {"cpu": 0, "cuda": 1 << 26, "mps": 1 << 22}
+
+
+class Supernet(nn.Module):
+    """Shared weights, one module for each weight key of the space.
+
+    Batch norm uses batch statistics of each architecture, always. Modules that no chosen graph uses
+    take no part in the pass, so their parameters get no gradient.
+    """
+
+    def __init__(self, space: SearchSpace, generator: torch.Generator) -> None:
+        super().__init__()
+        self.weights = nn.ModuleDict({node.key: build(node, running=False) for node in space.candidates()})
+        initialise(self, generator)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, images: Tensor, graphs: Sequence[Graph], noise: Noise | None = None) -> Tensor:
+        """Logits [A, N, classes] of A graphs on images [N, C, H, W], in one merged pass."""
+        below = CONCAT_BELOW.get(images.device.type, 0)
+        return run_merged(graphs, module_getter(self.weights), images, noise, below)  # type: ignore[arg-type]
+
+    def forward_plain(self, images: Tensor, graphs: Sequence[Graph], noise: Noise | None = None) -> Tensor:
+        """The same, one graph after the other: slower, simpler, what `forward` is tested against."""
+        modules = module_getter(self.weights)  # type: ignore[arg-type]
+        return torch.stack([run_plain(graph, modules, images, noise) for graph in graphs])

@@ -1,0 +1,32 @@
+"""Package metadata. Tool settings are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="enas",
+    version="0.1.0",
+    description="Efficient neural architecture search: one supernet, an LSTM controller, REINFORCE",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["enas", "enas.*"]),
+    package_data={"enas": ["py.typed", "data/*.safetensors", "data/DIGITS_LICENSE.txt"]},
+    install_requires=[
+        "torch>=2.6",
+        "torchvision>=0.21",
+        "numpy>=1.26",
+        "einops>=0.7",
+        "tensorboard>=2.16",
+        "click>=8.1",
+        "safetensors>=0.4.3",  # weights that strangers can open safely
+        "pillow>=10",  # decoding images
+        "tqdm>=4.66",  # progress with ETA
+    ],
+    extras_require={
+        "dev": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.11", "types-tqdm", "scikit-learn>=1.4"]
+    },
+    entry_points={"console_scripts": ["enas=enas.cli:main"]},
+)
