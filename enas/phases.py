@@ -36,10 +36,17 @@ class Search:
     """All that changes during a search, in one place, so that a checkpoint can hold it."""
 
     def __init__(
-        self, run_config: SearchConfig, data: DataSet, folder: RunFolder, runtime: Runtime, on_work: OnWork
+        self,
+        run_config: SearchConfig,
+        data: DataSet,
+        folder: RunFolder,
+        runtime: Runtime,
+        on_work: OnWork = lambda units: None,
+        on_resume: OnWork = lambda units: None,
     ) -> None:
         seed = run_config.seed
-        self.config, self.data, self.folder, self.runtime, self.on_work = run_config, data, folder, runtime, on_work
+        self.config, self.data, self.folder, self.runtime = run_config, data, folder, runtime
+        self.on_work, self.on_resume = on_work, on_resume
         self.space = spaces.build(run_config.space, data.input_shape, data.num_classes)
         self.train, self.validation = split(
             data.train, run_config.data.validation_fraction, run_config.data.split_seed, classes=data.classes
@@ -218,7 +225,7 @@ class Search:
                 f"something ({type(error).__name__}); start a new run"
             ) from None
         self.folder.truncate_records(self.num_records)
-        self.on_work(work_before_epoch(self.config, self.epoch, len(self.train)))
+        self.on_resume(work_before_epoch(self.config, self.epoch, len(self.train)).units)
 
 
 def fingerprint(data: DataSet) -> str:

@@ -5,29 +5,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
+import torch
+
+from enas import searchers
 from enas.config import SearchConfig
 from enas.data import DataSet
 from enas.derive import derive
+from enas.graph import Graph
 from enas.phases import OnWork, Search
+from enas.plan import total_work
 from enas.records import Record
 from enas.runs import RunFolder
-from enas.runtime import Runtime
+from enas.runtime import Runtime, generator
 
+PROBES = 8  # architectures that the forecast runs
 
 def search(
-    run_config: SearchConfig, data: DataSet, folder: RunFolder, runtime: Runtime, on_work: OnWork = lambda work: None
+    config: SearchConfig,
+    data: DataSet,
+    folder: RunFolder,
+    runtime: Runtime,
+    on_work: OnWork = lambda units: None,
+    on_resume: OnWork = lambda units: None,
 ) -> Iterator[Record]:
     """Run or continue the search in `folder`; yields each record after it is on the disk.
 
     Continues from the folder's checkpoint where there is one, and on the CPU exactly as if it had
-    never stopped. `on_work` hears of finished work, in forward passes of one image. Raises UserError
-    where the checkpoint does not belong to this configuration or data, or where the disk is full.
+    never stopped. `on_work` hears of finished work, `on_resume` of what an earlier session did, both in
+    forward passes of one image. Raises UserError where the checkpoint does not belong to this
+    configuration or data, or where the disk is full.
     """
-    state = Search(run_config, data, folder, runtime, on_work)
+    state = Search(config, data, folder, runtime, on_work, on_resume)
     state.restore()
-    while state.epoch < run_config.epochs:
+    while state.epoch < config.epochs:
         if state.weights_stats is None:
             state.weights_stats = state.train_shared_weights()
             state.save()
@@ -35,3 +48,33 @@ def search(
         state.advance(record)
         yield record
     yield from derive(state)
+
+
+def forecast_s(config: SearchConfig, data: DataSet, folder: RunFolder, runtime: Runtime) -> float:
+    """Seconds that the whole search will take, from a few steps with throw-away weights."""
+    state = Search(config, data, folder, runtime)
+    archs = searchers.uniform(state.space, PROBES, generator(config.seed, "forecast"))
+    graphs = [state.evaluator.graph(arch) for arch in archs]
+    images, labels = state.validation_batch(config.weights.batch_size)
+    width = config.weights.architectures_per_step
+    batch = state.validation_batch(config.controller.batch_size)
+
+    def train(chosen: list[Graph]) -> None:
+        with runtime.autocast():
+            logits = state.supernet(images, chosen)
+        torch.nn.functional.cross_entropy(logits.float().mean(0), labels).backward()  # type: ignore[no-untyped-call]
+        state.supernet.zero_grad(set_to_none=True)
+
+    def seconds(call: Callable[[], object]) -> float:
+        start = time.perf_counter()
+        call()
+        if runtime.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
+
+    chosen = [graphs[i : i + width] for i in range(0, PROBES, width)]
+    train(chosen[0])  # the first pass also pays for start-up
+    training_s = seconds(lambda: [train(graphs) for graphs in chosen]) / (PROBES * len(images))
+    scoring_s = seconds(lambda: state.evaluator.score(archs, [batch])) / (PROBES * len(batch[0]))
+    work = total_work(config, len(state.train), len(state.validation))
+    return training_s * work.training + scoring_s * work.scoring

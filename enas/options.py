@@ -1,0 +1,107 @@
+"""Command-line options made from the configuration's fields, so that each default and help stands once."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from enas import config
+from enas.config import PRESETS, RetrainConfig, SearchConfig
+from enas.errors import UserError
+
+Command = Callable[..., Any]
+
+
+def settings(config_class: type[SearchConfig] | type[RetrainConfig]) -> Callable[[Command], Command]:
+    """Decorator: --preset, --config, --set and one option for each field that names one."""
+
+    def decorate(command: Command) -> Command:
+        decorators = [
+            click.option("--preset", type=click.Choice(list(PRESETS)), help="sizes and budgets to start from"),
+            click.option("--config", "config_file", type=click.Path(path_type=Path), help="settings from a TOML file"),
+            *(_option(path, field, hint) for path, field, hint in _fields(config_class)),
+            click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="any other setting"),
+            click.option("--print-config", is_flag=True, help="print all settings as TOML and stop"),
+        ]
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+def apply(base: Any, config_file: Path | None, options: Mapping[str, Any], assignments: typing.Iterable[str]) -> Any:
+    """The configuration after the file, then the options that were given, then `--set`."""
+    if config_file is not None:
+        base = config.update(base, read_toml(config_file))
+    for path, _, _ in _fields(type(base)):
+        value = options.get(_parameter(path))
+        if value is not None:
+            nested: Any = value
+            for part in reversed(path.split(".")):
+                nested = {part: nested}
+            base = config.update(base, nested)
+    return config.from_text(base, assignments)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file as nested dictionaries. Raises UserError where it is missing or malformed."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"--config must be a readable TOML file, but {path}: {error}") from None
+
+
+def to_toml(values: Mapping[str, Any], prefix: str = "") -> str:
+    """Nested settings as TOML that `--config` reads back. Settings that are none are comments."""
+    lines, tables = [], []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            tables.append(f"\n[{prefix}{key}]\n{to_toml(value, f'{prefix}{key}.')}")
+        elif value is None:
+            lines.append(f"# {key} =")
+        elif isinstance(value, bool):
+            lines.append(f"{key} = {str(value).lower()}")
+        elif isinstance(value, str):
+            escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+            lines.append(f'{key} = "{escaped}"')
+        else:
+            lines.append(f"{key} = {value!r}")
+    return "\n".join([*lines, *tables])
+
+
+def _fields(
+    config_class: type, prefix: str = "", given: type | None = None
+) -> Iterator[tuple[str, dataclasses.Field[Any], Any]]:
+    """(path, field, type) of every field with an option of its own, in nested order."""
+    hints = typing.get_type_hints(config_class)
+    for field in dataclasses.fields(config_class):
+        hint = hints[field.name]
+        if field.metadata.get("option"):
+            yield prefix + field.name, field, hint
+        elif field.name == "space" and config_class is SearchConfig:
+            # the options of the space at hand; further spaces add theirs here
+            yield from _fields(config.MacroOptions, "space.")
+        elif dataclasses.is_dataclass(hint):
+            yield from _fields(typing.cast(type, hint), f"{prefix}{field.name}.")
+
+
+def _option(path: str, field: dataclasses.Field[Any], hint: Any) -> Callable[[Command], Command]:
+    allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    kind = next(t for t in allowed if t is not type(None))
+    name, help = field.metadata["option"], field.metadata["help"]
+    if kind is bool:
+        return click.option(f"{name}/--no-{name[2:]}", _parameter(path), default=None, help=help)
+    choices = field.metadata["choices"]
+    return click.option(name, _parameter(path), type=click.Choice(choices) if choices else kind, help=help)
+
+
+def _parameter(path: str) -> str:
+    return path.replace(".", "__")

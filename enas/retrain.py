@@ -1,0 +1,174 @@
+"""Training one architecture from scratch on all training images, and reading the test set once at the end."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from enas import checkpoint, config, spaces
+from enas.config import RetrainConfig
+from enas.cost import cost
+from enas.data import DataSet
+from enas.errors import UserError
+from enas.network import Network
+from enas.objective import Scores
+from enas.phases import fingerprint
+from enas.records import RetrainRecord, finite
+from enas.runs import RunFolder
+from enas.runtime import Runtime, generator, versions
+from enas.spaces import Architecture, SearchSpace
+from enas.standalone import Standalone, score
+
+SCHEMA = 1
+MODEL = "model.safetensors"
+OnWork = Callable[[int], None]
+
+
+def network_space(run_config: RetrainConfig, data: DataSet) -> tuple[SearchSpace, Architecture]:
+    """The (scaled) space and the architecture that the configuration names. Raises UserError where they disagree."""
+    arch = spaces.from_text(run_config.arch)
+    options = spaces.options_for(arch, run_config.space)
+    space = spaces.build(options, data.input_shape, data.num_classes)
+    spaces.validate(space, arch)
+    return (space if run_config.width is None else space.scaled(width=run_config.width)), arch
+
+
+def retrain(
+    run_config: RetrainConfig,
+    data: DataSet,
+    folder: RunFolder,
+    runtime: Runtime,
+    on_work: OnWork = lambda images: None,
+    on_resume: OnWork = lambda images: None,
+) -> Iterator[RetrainRecord]:
+    """Train or continue in `folder`; yields a record an epoch, after it is on the disk.
+
+    Ends by reading the test set once and writing `model.safetensors` and `result.json`. `on_work` hears
+    of images trained on, `on_resume` of those of an earlier session.
+    """
+    space, arch = network_space(run_config, data)
+    graph = space.graph(arch)
+    training = Standalone(graph, data, data.train, run_config.sgd, run_config.epochs, run_config.seed, runtime)
+    identity = f"{config.to_dict(run_config)} {fingerprint(data)}"
+    before_s, started = 0.0, time.perf_counter()
+    if folder.checkpoint.exists():
+        before_s = _restore(training, folder, identity)
+        on_resume(training.epoch * training.steps * run_config.sgd.batch_size)
+    folder.truncate_records(training.epoch)
+    while training.epoch < run_config.epochs:
+        stats = training.train_epoch(on_work)
+        elapsed_s = before_s + time.perf_counter() - started
+        record = RetrainRecord(
+            epoch=training.epoch - 1,
+            learning_rate=stats.learning_rate,
+            train_loss=stats.loss,
+            train_accuracy=stats.accuracy,
+            grad_norm=stats.grad_norm,
+            skipped_steps=stats.skipped_steps,
+            images_per_s=stats.images / stats.seconds,
+            elapsed_s=elapsed_s,
+        )
+        folder.append(record)
+        state = {"schema": SCHEMA, "identity": identity, "elapsed_s": elapsed_s, "training": training.state_dict()}
+        checkpoint.save(folder.checkpoint, state)
+        yield record
+    scores = training.score(data.test)
+    save_model(folder.path / MODEL, training.network, space, arch, data)
+    counts = cost(graph)
+    result: dict[str, Any] = {
+        "schema": SCHEMA,
+        "kind": "retrain",
+        "arch": arch.to_json(),
+        "text": spaces.to_text(space, arch),
+        "description": space.describe(arch),
+        "space": config.to_dict(space.options),
+        "input_shape": list(data.input_shape),
+        "classes": list(data.classes),
+        "test_accuracy": scores.accuracy.item(),
+        "test_loss": scores.loss.item(),
+        "test_images": scores.images,
+        "params": counts.params,
+        "macs": counts.macs,
+        "config": config.to_dict(run_config),
+        "seed": run_config.seed,
+        "device": str(runtime.device),
+        "precision": str(runtime.precision).removeprefix("torch."),
+        "threads": runtime.threads,
+        "versions": versions(),
+        "elapsed_s": before_s + time.perf_counter() - started,
+    }
+    checkpoint.write_json(folder.result, finite(result))
+
+
+def save_model(path: Path, network: Network, space: SearchSpace, arch: Architecture, data: DataSet) -> None:
+    """Weights as safetensors; the header says which network they belong to and what images it expects."""
+    header = {
+        "format": "enas",
+        "schema": str(SCHEMA),
+        "arch": spaces.to_text(space, arch),
+        "space": json.dumps(config.to_dict(space.options)),
+        "input_shape": json.dumps(list(data.input_shape)),
+        "classes": json.dumps(list(data.classes)),
+        "mean": json.dumps(list(data.mean)),
+        "std": json.dumps(list(data.std)),
+    }
+    checkpoint.save_model(path, dict(network.state_dict()), header)
+
+
+def load_model(path: Path) -> tuple[Network, dict[str, Any]]:
+    """A network that `save_model` wrote, and its header. Raises UserError for any other file."""
+    tensors, text = checkpoint.load_model(path)
+    try:
+        if text["format"] != "enas" or text["schema"] != str(SCHEMA):
+            raise UserError(f"format enas, schema {SCHEMA}, got {text['format']!r} and {text['schema']!r}")
+        header = {name: json.loads(text[name]) for name in ("space", "input_shape", "classes", "mean", "std")}
+        arch = spaces.from_text(text["arch"])
+        options = config.update(spaces.options_for(arch, config.MacroOptions()), header["space"])
+        channels, height, width = header["input_shape"]
+        space = spaces.build(options, (channels, height, width), len(header["classes"]))
+        spaces.validate(space, arch)
+        network = Network(space.graph(arch), generator(0, "weights"))
+        network.load_state_dict(tensors)
+    except (UserError, KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        reason = (str(error).splitlines() or [""])[0][:200]
+        raise UserError(f"{path} must be a model that `enas retrain` wrote, but: {reason}") from None
+    return network, {**header, "arch": text["arch"]}
+
+
+def evaluate_model(network: Network, header: dict[str, Any], data: DataSet, runtime: Runtime) -> Scores:
+    """Scores [1] of a saved model on the test images of `data`, normalised as when it was trained.
+
+    Raises UserError where the images or classes are not the model's.
+    """
+    if list(data.input_shape) != header["input_shape"]:
+        raise UserError(
+            f"the images must have the model's shape (C, H, W) {header['input_shape']}, "
+            f"but got {list(data.input_shape)}; give --image-size or other images"
+        )
+    if list(data.classes) != header["classes"]:
+        raise UserError(f"the classes must be the model's ({len(header['classes'])}), but got {', '.join(data.classes)[:200]}")
+    data = DataSet(
+        data.name, data.classes, data.train, data.test, tuple(header["mean"]), tuple(header["std"]), data.augmentation
+    )
+    return score(network.to(runtime.device), data, data.test, runtime)
+
+
+def _restore(training: Standalone, folder: RunFolder, identity: str) -> float:
+    """Continue from the checkpoint; returns the seconds spent so far."""
+    state = checkpoint.load(folder.checkpoint)
+    if state.get("identity") != identity:
+        raise UserError(
+            f"{folder.checkpoint} must belong to this configuration and these images, but it does not; "
+            "bring back what the training began with, or give another --output"
+        )
+    try:
+        training.load_state_dict(state["training"])
+        return float(state["elapsed_s"])
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise UserError(
+            f"{folder.checkpoint} must be a checkpoint of this version of enas, but it breaks something "
+            f"({type(error).__name__}); start again with another --output"
+        ) from None
