@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from enas import checkpoint, config, searchers, spaces
@@ -169,9 +168,7 @@ class Search:
 
     def validation_batches(self) -> list[tuple[Tensor, Tensor]]:
         """The whole validation set, the same for everybody."""
-        return list(
-            evaluation_batches(self.validation, self.config.derive.batch_size, self.data.mean, self.data.std)
-        )
+        return list(evaluation_batches(self.validation, self.config.derive.batch_size, self.data.mean, self.data.std))
 
     def advance(self, record: Record) -> None:
         """Store a record, then the state that comes after it. After an epoch's record the next epoch begins."""

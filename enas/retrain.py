@@ -46,18 +46,34 @@ def retrain(
 ) -> Iterator[RetrainRecord]:
     """Train or continue in `folder`; yields a record an epoch, after it is on the disk.
 
-    Ends by reading the test set once and writing `model.safetensors` and `result.json`. `on_work` hears
-    of images trained on, `on_resume` of those of an earlier session.
+    When this call returns, the folder's records are those that its checkpoint knows. The iterator
+    ends by reading the test set once and writing `model.safetensors` and `result.json`. `on_work` hears of
+    images trained on, `on_resume` of those of an earlier session.
     """
     space, arch = network_space(run_config, data)
-    graph = space.graph(arch)
-    training = Standalone(graph, data, data.train, run_config.sgd, run_config.epochs, run_config.seed, runtime)
+    training = Standalone(
+        space.graph(arch), data, data.train, run_config.sgd, run_config.epochs, run_config.seed, runtime
+    )
     identity = f"{config.to_dict(run_config)} {fingerprint(data)}"
-    before_s, started = 0.0, time.perf_counter()
+    before_s = 0.0
     if folder.checkpoint.exists():
         before_s = _restore(training, folder, identity)
         on_resume(training.epoch * training.steps * run_config.sgd.batch_size)
     folder.truncate_records(training.epoch)
+    return _epochs(training, run_config, folder, identity, before_s, on_work, space, arch)
+
+
+def _epochs(
+    training: Standalone,
+    run_config: RetrainConfig,
+    folder: RunFolder,
+    identity: str,
+    before_s: float,
+    on_work: OnWork,
+    space: SearchSpace,
+    arch: Architecture,
+) -> Iterator[RetrainRecord]:
+    started = time.perf_counter()
     while training.epoch < run_config.epochs:
         stats = training.train_epoch(on_work)
         elapsed_s = before_s + time.perf_counter() - started
@@ -75,10 +91,19 @@ def retrain(
         state = {"schema": SCHEMA, "identity": identity, "elapsed_s": elapsed_s, "training": training.state_dict()}
         checkpoint.save(folder.checkpoint, state)
         yield record
-    scores = training.score(data.test)
-    save_model(folder.path / MODEL, training.network, space, arch, data)
-    counts = cost(graph)
-    result: dict[str, Any] = {
+    scores = training.score(training.data.test)
+    save_model(folder.path / MODEL, training.network, space, arch, training.data)
+    result = _result(training, run_config, space, arch, scores)
+    result["elapsed_s"] = before_s + time.perf_counter() - started
+    checkpoint.write_json(folder.result, finite(result))
+
+
+def _result(
+    training: Standalone, run_config: RetrainConfig, space: SearchSpace, arch: Architecture, scores: Scores
+) -> dict[str, Any]:
+    data, runtime = training.data, training.runtime
+    counts = cost(training.network.graph)
+    return {
         "schema": SCHEMA,
         "kind": "retrain",
         "arch": arch.to_json(),
@@ -98,9 +123,7 @@ def retrain(
         "precision": str(runtime.precision).removeprefix("torch."),
         "threads": runtime.threads,
         "versions": versions(),
-        "elapsed_s": before_s + time.perf_counter() - started,
     }
-    checkpoint.write_json(folder.result, finite(result))
 
 
 def save_model(path: Path, network: Network, space: SearchSpace, arch: Architecture, data: DataSet) -> None:
@@ -149,7 +172,9 @@ def evaluate_model(network: Network, header: dict[str, Any], data: DataSet, runt
             f"but got {list(data.input_shape)}; give --image-size or other images"
         )
     if list(data.classes) != header["classes"]:
-        raise UserError(f"the classes must be the model's ({len(header['classes'])}), but got {', '.join(data.classes)[:200]}")
+        raise UserError(
+            f"the classes must be the model's ({len(header['classes'])}), but got {', '.join(data.classes)[:200]}"
+        )
     data = DataSet(
         data.name, data.classes, data.train, data.test, tuple(header["mean"]), tuple(header["std"]), data.augmentation
     )

@@ -32,12 +32,11 @@ class RunFolder:
     def result(self) -> Path:
         return self.path / RESULT
 
-    def create(self, run_config: SearchConfig | RetrainConfig) -> None:
-        """Make the folder and store the configuration. Raises UserError where it already holds a run."""
+    def check_new(self) -> None:
+        """Make the folder. Raises UserError where it already holds a run, or where it cannot hold one."""
         if (self.path / CONFIG).exists():
             raise UserError(
-                f"the output folder must not hold a run, but {self.path} does; "
-                f"resume that one or give another --output"
+                f"the output folder must not hold a run, but {self.path} does; resume that one or give another --output"
             )
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"the output must be a folder, but {self.path} is a file; give another --output")
@@ -53,6 +52,10 @@ class RunFolder:
                 f"the output folder must have {FREE_BYTES >> 20} MiB of free space, but {self.path} has "
                 f"{free.f_bavail * free.f_frsize >> 20} MiB; free some or give another --output"
             )
+
+    def create(self, run_config: SearchConfig | RetrainConfig) -> None:
+        """Make the folder and store the configuration; raises UserError as `check_new`."""
+        self.check_new()
         checkpoint.write_json(self.path / CONFIG, config.to_dict(run_config))
 
     def config(self, default: C) -> C:
@@ -72,7 +75,8 @@ class RunFolder:
                 os.fsync(file.fileno())
         except OSError as error:
             raise UserError(
-                f"{self.path / RECORDS} must be writable, but: {error.strerror}; free some space and go on with --resume"
+                f"{self.path / RECORDS} must be writable, but: {error.strerror}; "
+                "free some space and go on with --resume"
             ) from None
 
     def truncate_records(self, count: int) -> None:

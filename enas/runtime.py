@@ -57,7 +57,8 @@ def keep_freed_memory() -> None:
 
     By default every tensor above 32 MB is mapped anew, and the page faults of its first use cost more
     than the computation. Users of the library can get the same with the environment variables
-    MALLOC_MMAP_MAX_=0 and MALLOC_TRIM_THRESHOLD_=68719476736 (read when a process starts). Other C libraries are left alone.
+    MALLOC_MMAP_MAX_=0 and MALLOC_TRIM_THRESHOLD_=68719476736 (read when a process starts). Other C
+    libraries are left alone.
     """
     if platform.libc_ver()[0] != "glibc":
         return

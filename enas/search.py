@@ -23,6 +23,7 @@ from enas.runtime import Runtime, generator
 
 PROBES = 8  # architectures that the forecast runs
 
+
 def search(
     config: SearchConfig,
     data: DataSet,
@@ -34,13 +35,18 @@ def search(
     """Run or continue the search in `folder`; yields each record after it is on the disk.
 
     Continues from the folder's checkpoint where there is one, and on the CPU exactly as if it had
-    never stopped. `on_work` hears of finished work, `on_resume` of what an earlier session did, both in
-    forward passes of one image. Raises UserError where the checkpoint does not belong to this
-    configuration or data, or where the disk is full.
+    never stopped; when this call returns, the folder's records are those that the checkpoint knows.
+    `on_work` hears of finished work, `on_resume` of what an earlier session did, both in forward passes
+    of one image. Raises UserError where the checkpoint does not belong to this configuration or data,
+    or where the disk is full.
     """
     state = Search(config, data, folder, runtime, on_work, on_resume)
     state.restore()
-    while state.epoch < config.epochs:
+    return _epochs(state)
+
+
+def _epochs(state: Search) -> Iterator[Record]:
+    while state.epoch < state.config.epochs:
         if state.weights_stats is None:
             state.weights_stats = state.train_shared_weights()
             state.save()

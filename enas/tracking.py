@@ -75,7 +75,9 @@ class TensorBoard:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
         self.close()
 
     def _epoch(self, record: Mapping[str, Any]) -> None:
@@ -140,4 +142,3 @@ class Progress:
 
     def finish(self) -> None:
         self._bar.close()
-

@@ -163,6 +163,6 @@ def _check_finite(skipped: Tensor, config: SgdConfig) -> int:
     if count > config.max_nonfinite:
         raise UserError(
             f"the loss must stay finite, but {count} steps of one epoch were not (limit {config.max_nonfinite}); "
-            "lower the learning rate (lr_max) and resume or start again; the last checkpoint is intact"
+            "the last checkpoint is intact; start a new run with a lower learning rate (--lr-max)"
         )
     return count

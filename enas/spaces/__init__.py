@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from enas.config import SPACE_OPTIONS, MacroOptions, ResNet20Options, SpaceOptions
+from enas.config import SPACE_OPTIONS, MacroOptions, SpaceOptions
 from enas.errors import UserError
 from enas.graph import Shape
 from enas.spaces.base import (

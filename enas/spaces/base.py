@@ -107,7 +107,9 @@ def from_text(text: str) -> Architecture:
     """Parse the text form. Raises UserError where it is malformed; `validate` checks it against a space."""
     space, colon, body = text.strip().partition(":")
     if not colon or not space.isidentifier():
-        raise UserError(f"an architecture must look like macro:0-31-201 (space, colon, choices), but got {_short(text)}")
+        raise UserError(
+            f"an architecture must look like macro:0-31-201 (space, colon, choices), but got {_short(text)}"
+        )
     characters = body.replace("-", "")
     wrong = sorted(set(characters) - set(_DIGITS))
     if wrong:
@@ -118,7 +120,9 @@ def from_text(text: str) -> Architecture:
 def from_json(value: Any) -> Architecture:
     """Read the JSON form. Raises UserError where it is malformed or of another schema."""
     if not isinstance(value, Mapping):
-        raise UserError(f"an architecture must be a JSON object with schema, space and choices, but got {_short(value)}")
+        raise UserError(
+            f"an architecture must be a JSON object with schema, space and choices, but got {_short(value)}"
+        )
     if value.get("schema") != SCHEMA:
         raise UserError(f"the architecture's schema must be {SCHEMA}, but got {_short(value.get('schema'))}")
     space, choices = value.get("space"), value.get("choices")

@@ -8,11 +8,7 @@ default stands once. Numbers marked "ENAS" are those of Pham et al. 2018 or of t
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
-import types
-import typing
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
@@ -177,7 +173,9 @@ class ControllerConfig(Checked):
         choices=("leave-one-out", "moving-average"),
     )
     baseline_decay: float = setting(0.99, "decay of the moving-average baseline per architecture", low=0, high=0.99999)
-    skip_target: float = setting(0.4, "wanted mean rate of skip connections, as sampled (ENAS: 0.4)", above=0, high=0.99)
+    skip_target: float = setting(
+        0.4, "wanted mean rate of skip connections, as sampled (ENAS: 0.4)", above=0, high=0.99
+    )
     # ENAS sums the divergence over all skip decisions, which holds each of them near the target and
     # so keeps the policy from ever choosing. Here it is the divergence of an architecture's mean rate.
     skip_weight: float = setting(0.1, "weight of the skip-rate penalty (ENAS: 0.8, see skip_target)", low=0)
@@ -207,9 +205,7 @@ class DeriveConfig(Checked):
     """Choosing the final architecture, and how far it is from chance."""
 
     samples: int = setting(100, "architectures sampled and scored on the whole validation set", low=2)
-    random: int = setting(
-        100, "uniform random architectures scored the same way, for comparison", low=2
-    )
+    random: int = setting(100, "uniform random architectures scored the same way, for comparison", low=2)
     finalists: int = setting(5, "best of them that are trained on their own for a short time", low=1)
     finalist_epochs: int = setting(2, "epochs of that training (0: the best proxy score wins)", low=0)
     random_per_epoch: int = setting(
@@ -264,167 +260,3 @@ class RetrainConfig(RunConfig):
     data: DataConfig = field(default_factory=DataConfig)
     space: SpaceOptions = field(default_factory=MacroOptions)
     sgd: SgdConfig = field(default_factory=SgdConfig)
-
-
-# --------------------------------------------------------------------------------------------------
-# Presets: sizes and budgets. `--space` picks the space, so a preset only adjusts the options it knows.
-
-
-def quick() -> tuple[SearchConfig, RetrainConfig]:
-    """Real images that ship with the package (8x8 digits), a small space, a few minutes on two cores."""
-    sgd = {"batch_size": 64, "lr_max": 0.1, "lr_min": 0.001, "weight_decay": 5e-4}
-    search = SearchConfig(
-        preset="quick",
-        epochs=50,
-        data=DataConfig(name="digits", validation_fraction=0.25),
-        space=MacroOptions(layers=6, width=16),
-        weights=WeightsConfig(architectures_per_step=2, **sgd),
-        controller=ControllerConfig(
-            warmup_epochs=20, updates=20, architectures_per_update=16, batch_size=100, lr=3e-3
-        ),
-        derive=DeriveConfig(finalists=4, finalist_epochs=8),
-    )
-    retrain = RetrainConfig(epochs=60, data=search.data, sgd=SgdConfig(schedule="one-cycle", **sgd))
-    return search, retrain
-
-
-def cpu() -> tuple[SearchConfig, RetrainConfig]:
-    """CIFAR-10-sized images on two CPU cores: about 40 minutes of search, 10 minutes of retraining."""
-    search = SearchConfig(
-        preset="cpu",
-        epochs=30,
-        # 16 channels: on processors with 512-bit vectors 20 channels take twice the time of 16
-        space=MacroOptions(width=16),
-        weights=WeightsConfig(lr_max=0.1, lr_min=0.001),
-        controller=ControllerConfig(warmup_epochs=9, updates=60, batch_size=64),
-        derive=DeriveConfig(samples=60, random=60, finalists=4, finalist_epochs=1),
-    )
-    retrain = RetrainConfig(
-        epochs=7,
-        width=32,
-        sgd=SgdConfig(schedule="one-cycle", lr_max=0.2, lr_min=0.0002, label_smoothing=0.1, dropout=0.0),
-    )
-    return search, retrain
-
-
-def cifar10_macro() -> tuple[SearchConfig, RetrainConfig]:
-    """The paper's full budget for the macro space: 310 epochs, 12 layers, 36 filters."""
-    search = SearchConfig(
-        preset="cifar10-macro",
-        weights=WeightsConfig(schedule="cosine-restarts"),
-        derive=DeriveConfig(samples=1000, random=1000, finalists=10, finalist_epochs=10),
-    )
-    retrain = RetrainConfig(
-        width=96,
-        sgd=SgdConfig(
-            batch_size=100, schedule="cosine-restarts", lr_min=0.001, weight_decay=4e-4, dropout=0.5
-        ),
-    )
-    return search, retrain
-
-
-PRESETS = {"quick": quick, "cpu": cpu, "cifar10-macro": cifar10_macro}
-
-
-# --------------------------------------------------------------------------------------------------
-# Configuration <-> plain data. Unknown keys and impossible values are the user's to know about.
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """The configuration as nested dictionaries of JSON values; a space carries its name."""
-    out: dict[str, Any] = {"name": config.name} if isinstance(config, tuple(SPACE_OPTIONS.values())) else {}
-    for f in fields(config):
-        value = getattr(config, f.name)
-        out[f.name] = to_dict(value) if dataclasses.is_dataclass(value) else value
-    return out
-
-
-def update(config: Any, values: Mapping[str, Any], path: str = "") -> Any:
-    """A copy of a configuration with some values replaced.
-
-    `values` is nested like `to_dict`'s result; a `space` with another name starts from that space's
-    defaults. Raises UserError with the full key for unknown keys, wrong types and impossible values.
-    """
-    if not isinstance(values, Mapping):
-        raise UserError(f"{path or 'the configuration'} must be a table of settings, but got {values!r}")
-    values = dict(values)
-    if isinstance(config, tuple(SPACE_OPTIONS.values())) and "name" in values:
-        config = space_options(values.pop("name"), config)
-    known = {f.name: f for f in fields(config)}
-    hints = typing.get_type_hints(type(config))
-    changes: dict[str, Any] = {}
-    for key, value in values.items():
-        full = f"{path}.{key}" if path else key
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
-            raise UserError(f"there is no setting {full}; {hint}")
-        current = getattr(config, key)
-        if dataclasses.is_dataclass(current):
-            changes[key] = update(current, value, full)
-        else:
-            changes[key] = _coerce(hints[key], value, full)
-    try:
-        return dataclasses.replace(config, **changes)
-    except UserError as error:
-        raise UserError(f"{path}.{error}" if path else str(error)) from None
-
-
-def space_options(name: Any, current: SpaceOptions | None = None) -> SpaceOptions:
-    """The options of a space by name: `current` where it is that space's, else the defaults."""
-    if name not in SPACE_OPTIONS:
-        raise UserError(f"space must be one of {', '.join(SPACE_OPTIONS)}, but got {name!r}")
-    return current if current is not None and current.name == name else SPACE_OPTIONS[name]()
-
-
-def from_text(config: Any, assignments: typing.Iterable[str]) -> Any:
-    """Apply `key.subkey=value` assignments in order (the command line's `--set`)."""
-    for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        if not equals or not key.strip():
-            raise UserError(f"--set must be key=value, for example controller.lr=0.002, but got {assignment!r}")
-        values: Any = _Text(text.strip())
-        for part in reversed(key.strip().split(".")):
-            values = {part: values}
-        config = update(config, values)
-    return config
-
-
-class _Text(str):
-    """A value typed on the command line: a string that may stand for a number, true, false or none."""
-
-
-def _coerce(hint: Any, value: Any, key: str) -> Any:
-    """`value` as the field's type, or UserError. Ints pass as floats; nothing else is converted silently."""
-    allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if isinstance(value, _Text):
-        value = _parse(allowed, value)
-    if value is None and type(None) in allowed:
-        return None
-    if isinstance(value, bool):
-        if bool in allowed:
-            return value
-    elif isinstance(value, int):
-        if int in allowed:
-            return value
-        if float in allowed:
-            return float(value)
-    elif (isinstance(value, float) and float in allowed) or (isinstance(value, str) and str in allowed):
-        return value
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "none"}
-    raise UserError(f"{key} must be {' or '.join(names[t] for t in allowed)}, but got {value!r}")
-
-
-def _parse(allowed: tuple[Any, ...], text: str) -> Any:
-    lowered = text.lower()
-    if type(None) in allowed and lowered in ("none", "null", ""):
-        return None
-    if bool in allowed and lowered in ("true", "false", "yes", "no"):
-        return lowered in ("true", "yes")
-    for kind in (int, float):
-        if kind in allowed:
-            try:
-                return kind(text)
-            except ValueError:
-                continue
-    return str(text)

@@ -1,0 +1,41 @@
+"""The command line: parse, call, print. Torch is imported when a command needs it, so `--help` is instant."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from importlib import metadata
+from typing import Any
+
+import click
+
+from enas.cli.retrain import retrain
+from enas.cli.search import search
+from enas.cli.show import evaluate, show
+from enas.errors import UserError
+
+
+class Group(click.Group):
+    """Prints UserError as one line and exits with 2; an interrupt says how to go on."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except UserError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(2)
+        except KeyboardInterrupt:
+            click.echo("interrupted: the last checkpoint is intact; go on with --resume and the run's folder", err=True)
+            sys.exit(130)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(metadata.version("enas"), prog_name="enas")
+def main() -> None:
+    """Neural architecture search with shared weights: give it images, get back a network."""
+    warnings.showwarning = lambda message, *rest, **more: click.echo(f"warning: {message}", err=True)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+for command in (search, retrain, evaluate, show):
+    main.add_command(command)

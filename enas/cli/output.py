@@ -1,0 +1,64 @@
+"""Lines that commands print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from enas.data import DataSet
+    from enas.runtime import Runtime
+
+
+def data_line(data: DataSet) -> str:
+    channels, height, width = data.input_shape
+    return (
+        f"{data.name}: {len(data.train):,} training and {len(data.test):,} test images "
+        f"{height}x{width}x{channels}, {data.num_classes} classes"
+    )
+
+
+def runtime_line(runtime: Runtime) -> str:
+    threads = f", {runtime.threads} threads" if runtime.device.type == "cpu" else ""
+    return f"{runtime.device}, {precision(runtime)}{threads}"
+
+
+def precision(runtime: Runtime) -> str:
+    return str(runtime.precision).removeprefix("torch.")
+
+
+def duration(seconds: float) -> str:
+    minutes = seconds / 60
+    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+
+
+def print_search_result(path: Path, result: dict[str, Any]) -> None:
+    best, baseline = result["finalists"][0], result["random_baseline"]
+    gap = baseline["controller_minus_random"]
+    standalone = best["standalone_accuracy"]
+    click.echo(f"architecture  {result['text']}")
+    click.echo(f"costs         {best['params']:,} parameters, {best['macs']:,} MACs")
+    click.echo(
+        f"proxy         {best['proxy_accuracy']:.4f} accuracy under shared weights"
+        + (f"; {standalone:.4f} after a short training of its own" if standalone is not None else "")
+        + " (validation; neither is the final accuracy)"
+    )
+    click.echo(
+        f"from chance   controller minus random {gap['mean']:+.4f}, 95 % interval {gap['low']:+.4f} to "
+        f"{gap['high']:+.4f} ({baseline['controller']['count']} and {baseline['random']['count']} architectures)"
+    )
+    click.echo(f"time          {duration(result['elapsed_s'])}")
+    click.echo(f"result        {path / 'result.json'}")
+    click.echo(f"next          enas show {path}")
+    click.echo(f"              enas retrain {path}")
+
+
+def print_retrain_result(path: Path, result: dict[str, Any]) -> None:
+    click.echo(f"architecture  {result['text']}")
+    click.echo(f"costs         {result['params']:,} parameters, {result['macs']:,} MACs")
+    click.echo(f"test          {result['test_accuracy']:.4f} accuracy on {result['test_images']:,} images")
+    click.echo(f"time          {duration(result['elapsed_s'])}")
+    click.echo(f"result        {path / 'result.json'}, {path / 'model.safetensors'}")
+    click.echo(f"next          enas evaluate {path / 'model.safetensors'} --data NAME|DIR")
