@@ -24,9 +24,9 @@ from enas.standalone import Standalone
 def derive(state: Search) -> Iterator[Record]:
     """Score, train the finalists, write the result. Continues where `state.derived` says it stopped."""
     if "finalists" not in state.derived:
-        record = _score(state)
-        state.advance(record)
-        yield record
+        scored = _score(state)
+        state.advance(scored)
+        yield scored
     for rank, finalist in enumerate(state.derived["finalists"], start=1):
         if "standalone_accuracy" in finalist:
             continue

@@ -19,7 +19,7 @@ class Network(nn.Module):
         self.graph = graph
         self.weights = nn.ModuleDict({node.key: build(node, running=True) for node in graph.nodes if node.key})
         initialise(self, generator)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor, noise: Noise | None = None) -> Tensor:
         """Logits [N, classes] of images [N, C, H, W]; `noise` is the dropout of a training step."""

@@ -135,7 +135,9 @@ class Pool(nn.Module):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         x = self.project(x, context)
-        return F.max_pool2d(x, 3, 1, 1) if self.maximum else F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+        if self.maximum:
+            return F.max_pool2d(x, 3, 1, 1)
+        return F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
 
 
 class SumNorm(nn.Module):
@@ -146,7 +148,7 @@ class SumNorm(nn.Module):
         self.norm = BatchNorm(shape[0], running)
 
     def forward(self, *inputs: Tensor, context: Context) -> Tensor:
-        return self.norm(_sum(inputs), context)
+        return self.norm(_sum(inputs), context)  # type: ignore[no-any-return]
 
 
 class SumRelu(nn.Module):
@@ -184,7 +186,7 @@ class FactorizedReduction(nn.Module):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         shifted = F.pad(x, (-1, 1, -1, 1))  # drops the first row and column, adds zeros at the end
-        return self.norm(torch.cat([self.even(x), self.odd(shifted)], dim=1), context)
+        return self.norm(torch.cat([self.even(x), self.odd(shifted)], dim=1), context)  # type: ignore[no-any-return]
 
 
 class Classifier(nn.Module):

@@ -65,11 +65,12 @@ def forecast_s(config: SearchConfig, data: DataSet, folder: RunFolder, runtime: 
     width = config.weights.architectures_per_step
     batch = state.validation_batch(config.controller.batch_size)
 
-    def train(chosen: list[Graph]) -> None:
-        with runtime.autocast():
-            logits = state.supernet(images, chosen)
-        torch.nn.functional.cross_entropy(logits.float().mean(0), labels).backward()  # type: ignore[no-untyped-call]
-        state.supernet.zero_grad(set_to_none=True)
+    def train(steps: list[list[Graph]]) -> None:
+        for step in steps:
+            with runtime.autocast():
+                logits = state.supernet(images, step)
+            torch.nn.functional.cross_entropy(logits.float().mean(0), labels).backward()  # type: ignore[no-untyped-call]
+            state.supernet.zero_grad(set_to_none=True)
 
     def seconds(call: Callable[[], object]) -> float:
         start = time.perf_counter()
@@ -78,9 +79,9 @@ def forecast_s(config: SearchConfig, data: DataSet, folder: RunFolder, runtime: 
             torch.cuda.synchronize()
         return time.perf_counter() - start
 
-    chosen = [graphs[i : i + width] for i in range(0, PROBES, width)]
-    train(chosen[0])  # the first pass also pays for start-up
-    training_s = seconds(lambda: [train(graphs) for graphs in chosen]) / (PROBES * len(images))
+    steps = [graphs[i : i + width] for i in range(0, PROBES, width)]
+    train(steps[:1])  # the first pass also pays for start-up
+    training_s = seconds(lambda: train(steps)) / (PROBES * len(images))
     scoring_s = seconds(lambda: state.evaluator.score(archs, [batch])) / (PROBES * len(batch[0]))
     work = total_work(config, len(state.train), len(state.validation))
     return training_s * work.training + scoring_s * work.scoring

@@ -28,7 +28,7 @@ class Supernet(nn.Module):
         super().__init__()
         self.weights = nn.ModuleDict({node.key: build(node, running=False) for node in space.candidates()})
         initialise(self, generator)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor, graphs: Sequence[Graph], noise: Noise | None = None) -> Tensor:
         """Logits [A, N, classes] of A graphs on images [N, C, H, W], in one merged pass."""

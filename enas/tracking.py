@@ -70,7 +70,7 @@ class TensorBoard:
                 self._scalars(record, {f"derive/{name}_by_rank": name}, record["rank"])
 
     def close(self) -> None:
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()
 
     def __enter__(self) -> Self:
         return self
@@ -95,15 +95,15 @@ class TensorBoard:
     def _gap(self, record: Mapping[str, Any], prefix: str, step: int) -> None:
         for name, value in record["controller_minus_random"].items():
             tag = f"{prefix}_controller_minus_random/{name}"
-            self._writer.add_scalar(tag, value, step, record["time_s"])  # type: ignore[no-untyped-call]
+            self._writer.add_scalar(tag, value, step, record["time_s"])
 
     def _scalars(self, record: Mapping[str, Any], tags: Mapping[str, str], step: int) -> None:
         for tag, name in tags.items():
             if record[name] is not None:
-                self._writer.add_scalar(tag, record[name], step, record["time_s"])  # type: ignore[no-untyped-call]
+                self._writer.add_scalar(tag, record[name], step, record["time_s"])
 
     def _text(self, record: Mapping[str, Any], tag: str, text: str, step: int) -> None:
-        self._writer.add_text(tag, text, step, record["time_s"])  # type: ignore[no-untyped-call]
+        self._writer.add_text(tag, text, step, record["time_s"])
 
 
 class Progress:

@@ -23,7 +23,7 @@ def settings(config_class: type[SearchConfig] | type[RetrainConfig]) -> Callable
     """Decorator: --preset, --config, --set and one option for each field that names one."""
 
     def decorate(command: Command) -> Command:
-        decorators = [
+        decorators: list[Callable[[Command], Command]] = [
             click.option("--preset", type=click.Choice(list(PRESETS)), help="sizes and budgets to start from"),
             click.option("--config", "config_file", type=click.Path(path_type=Path), help="settings from a TOML file"),
             *(_option(path, field, hint) for path, field, hint in _fields(config_class)),

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from enas import config, spaces
-from enas.cli.targets import read_result
+from enas.cli.targets import Result, read_result
 from enas.config import SearchConfig
 
 
@@ -53,48 +53,44 @@ def evaluate(model: Path, data: str, device: str, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
 def show(target: str, image_size: int, channels: int, classes: int, width: int | None, as_json: bool) -> None:
     """Describe an architecture, or the result of a run: layers, skips, parameters, MACs."""
-    from enas import checkpoint
     from enas.cost import cost
     from enas.runs import RESULT, RunFolder
 
     path = Path(target)
-    result: dict[str, Any] | None = None
-    shape, space_options = (channels, image_size, image_size), config.MacroOptions()
+    found: Result | None = None
+    if path.is_dir() and not (path / RESULT).exists():
+        _show_unfinished(RunFolder(path))
+        return
     if path.exists():
-        result_path = path / RESULT if path.is_dir() else path
-        if path.is_dir() and not result_path.exists():
-            _show_unfinished(RunFolder(path))
-            return
-        result = checkpoint.read_json(result_path)
-        run_config, text = read_result(result_path, result)
-        assert result is not None
-        arch, space_options = spaces.from_text(text), run_config.space
-        shape, classes = tuple(result["input_shape"]), len(result["classes"])
+        found = read_result(path)
+        space, arch = found.space, found.arch
     else:
         arch = spaces.from_text(target)
-    space = spaces.build(spaces.options_for(arch, space_options), shape, classes)
-    spaces.validate(space, arch)
+        options = spaces.options_for(arch, config.MacroOptions())
+        space = spaces.build(options, (channels, image_size, image_size), classes)
+        spaces.validate(space, arch)
     if width is not None:
         space = space.scaled(width=width)
     counts = cost(space.graph(arch))
     if as_json:
-        shown = result if result is not None else {"arch": arch.to_json(), "text": spaces.to_text(space, arch)}
+        shown = found.values if found else {"arch": arch.to_json(), "text": spaces.to_text(space, arch)}
         description = {"description": space.describe(arch), "params": counts.params, "macs": counts.macs}
         click.echo(json.dumps({**shown, **description}, indent=2))
         return
     click.echo(spaces.to_text(space, arch))
     for line in space.describe(arch):
         click.echo(f"  {line}")
-    click.echo(f"{counts.params:,} parameters, {counts.macs:,} MACs for images {shape[0]}x{shape[1]}x{shape[2]}")
-    if result is not None:
-        click.echo("finalists (accuracies on validation images):")
-        for finalist in result["finalists"]:
-            standalone = finalist["standalone_accuracy"]
-            click.echo(
-                f"  proxy {finalist['proxy_accuracy']:.4f}  "
-                f"standalone {'-' if standalone is None else f'{standalone:.4f}'}  "
-                f"{finalist['params']:>9,} parameters  {finalist['text']}"
-            )
+    size = "x".join(map(str, space.input_shape))
+    click.echo(f"{counts.params:,} parameters, {counts.macs:,} MACs for images {size} (channels, height, width)")
+    if found and "test_accuracy" in found.values:
+        click.echo(f"test accuracy {found.values['test_accuracy']:.4f}")
+    for finalist in found.values.get("finalists", ()) if found else ():
+        standalone = finalist["standalone_accuracy"]
+        click.echo(
+            f"finalist: proxy {finalist['proxy_accuracy']:.4f}  "
+            f"standalone {'-' if standalone is None else f'{standalone:.4f}'}  "
+            f"{finalist['params']:>9,} parameters  {finalist['text']}"
+        )
 
 
 def _show_unfinished(folder: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,6 +11,7 @@ from enas import config, spaces
 from enas.cli.output import precision
 from enas.config import PRESETS, RetrainConfig, SearchConfig
 from enas.errors import UserError
+from enas.spaces import Architecture, SearchSpace
 
 if TYPE_CHECKING:
     from enas.data import DataSet
@@ -20,7 +22,6 @@ Config = TypeVar("Config", SearchConfig, RetrainConfig)
 
 def retrain_base(target: str | None, reference: str | None, preset: str | None) -> tuple[RetrainConfig, Path]:
     """The configuration before options, and the default folder, from what is to be trained."""
-    from enas import checkpoint
     from enas.runs import RESULT, RunFolder
 
     if target is None and reference is None:
@@ -34,7 +35,10 @@ def retrain_base(target: str | None, reference: str | None, preset: str | None) 
             raise UserError(
                 f"{path} must be a finished search, but it has no {RESULT}; finish it: enas search --resume {path}"
             )
-        run_config, found = read_result(result_path, checkpoint.read_json(result_path))
+        result = read_result(result_path)
+        run_config, found = result.config, spaces.to_text(result.space, result.arch)
+        if not isinstance(run_config, SearchConfig):
+            raise UserError(f"{path} must be the result of a search, but it is a retraining's; give its architecture")
         base = PRESETS[preset or (run_config.preset if run_config.preset in PRESETS else "quick")]()[1]
         base = config.update(base, {"data": config.to_dict(run_config.data), "space": config.to_dict(run_config.space)})
         default = result_path.parent / ("retrain" if reference is None else reference)
@@ -51,19 +55,37 @@ def retrain_base(target: str | None, reference: str | None, preset: str | None) 
     return config.update(base, {"arch": arch}), default_folder("retrain")
 
 
-def read_result(path: Path, result: Any) -> tuple[SearchConfig, str]:
-    """The search's configuration and the architecture's text from a result file, checked."""
-    if not isinstance(result, dict) or result.get("kind") != "search" or result.get("schema") != 1:
-        raise UserError(f"{path} must be the result of a search (kind search, schema 1), but it is not; check the path")
-    run_config = config.update(SearchConfig(), result.get("config"))
-    arch = spaces.from_json(result.get("arch"))
-    options_of_arch = spaces.options_for(arch, run_config.space)
-    shape = result.get("input_shape")
-    if not isinstance(shape, list) or len(shape) != 3 or not all(type(s) is int and s > 0 for s in shape):
+@dataclass(frozen=True)
+class Result:
+    """A result file of a search or a retraining, checked. values: the file as it is."""
+
+    config: SearchConfig | RetrainConfig
+    space: SearchSpace
+    arch: Architecture
+    values: dict[str, Any]
+
+
+def read_result(path: Path) -> Result:
+    """Read `result.json` (or the run folder that holds it). Raises UserError for anything else."""
+    from enas import checkpoint
+    from enas.runs import RESULT
+
+    path = path / RESULT if path.is_dir() else path
+    values = checkpoint.read_json(path)
+    kinds: dict[Any, SearchConfig | RetrainConfig] = {"search": SearchConfig(), "retrain": RetrainConfig()}
+    if not isinstance(values, dict) or values.get("schema") != 1 or str(values.get("kind")) not in kinds:
+        raise UserError(f"{path} must be a result of enas search or retrain (schema 1), but it is not; check the path")
+    shape, classes = values.get("input_shape"), values.get("classes")
+    if not isinstance(shape, list) or len(shape) != 3 or not all(type(s) is int and 0 < s <= 4096 for s in shape):
         raise UserError(f"{path} must hold an input_shape of three whole numbers, but got {shape!r}; restore the file")
-    space = spaces.build(options_of_arch, (shape[0], shape[1], shape[2]), max(2, len(result.get("classes") or ())))
+    if not isinstance(classes, list) or len(classes) < 2:
+        raise UserError(f"{path} must hold a list of at least two classes, but got {classes!r}; restore the file")
+    arch = spaces.from_json(values.get("arch"))
+    run_config = config.update(kinds[values["kind"]], values.get("config") or {})
+    space_options = config.update(spaces.options_for(arch, run_config.space), values.get("space") or {})
+    space = spaces.build(space_options, (shape[0], shape[1], shape[2]), len(classes))
     spaces.validate(space, arch)
-    return run_config, spaces.to_text(space, arch)
+    return Result(run_config, space, arch, values)
 
 
 def start(run_config: Config) -> tuple[Config, Runtime, DataSet]:
@@ -73,7 +95,11 @@ def start(run_config: Config) -> tuple[Config, Runtime, DataSet]:
 
     runtime = start(run_config)
     data = load(run_config.data, runtime.device)
-    resolved = {"device": str(runtime.device), "precision": precision(runtime), "threads": runtime.threads}
+    resolved: dict[str, Any] = {
+        "device": str(runtime.device),
+        "precision": precision(runtime),
+        "threads": runtime.threads,
+    }
     name = run_config.data.name
     if name is not None and Path(name).is_dir():
         resolved["data"] = {"name": str(Path(name).resolve())}  # the run can then be resumed from anywhere

@@ -16,7 +16,7 @@ from enas.errors import UserError
 
 def to_dict(config: Any) -> dict[str, Any]:
     """The configuration as nested dictionaries of JSON values; a space carries its name."""
-    out: dict[str, Any] = {"name": config.name} if isinstance(config, tuple(SPACE_OPTIONS.values())) else {}
+    out: dict[str, Any] = {"name": config.name} if isinstance(config, SpaceOptions) else {}
     for f in fields(config):
         value = getattr(config, f.name)
         out[f.name] = to_dict(value) if dataclasses.is_dataclass(value) else value
@@ -32,7 +32,7 @@ def update(config: Any, values: Mapping[str, Any], path: str = "") -> Any:
     if not isinstance(values, Mapping):
         raise UserError(f"{path or 'the configuration'} must be a table of settings, but got {values!r}")
     values = dict(values)
-    if isinstance(config, tuple(SPACE_OPTIONS.values())) and "name" in values:
+    if isinstance(config, SpaceOptions) and "name" in values:
         config = space_options(values.pop("name"), config)
     known = {f.name: f for f in fields(config)}
     hints = typing.get_type_hints(type(config))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from enas.config.settings import (
     ControllerConfig,
     DataConfig,
@@ -16,7 +18,7 @@ from enas.config.settings import (
 
 def quick() -> tuple[SearchConfig, RetrainConfig]:
     """Real images that ship with the package (8x8 digits), a small space, a few minutes on two cores."""
-    sgd = {"batch_size": 64, "lr_max": 0.1, "lr_min": 0.001, "weight_decay": 5e-4}
+    sgd: dict[str, Any] = {"batch_size": 64, "lr_max": 0.1, "lr_min": 0.001, "weight_decay": 5e-4}
     search = SearchConfig(
         preset="quick",
         epochs=50,

@@ -54,13 +54,20 @@ class Architecture:
 class SearchSpace(Protocol):
     """The interface of all spaces."""
 
-    options: SpaceOptions
-    input_shape: Shape
-    num_classes: int
-    decisions: tuple[Decision, ...]
-
     @property
     def name(self) -> str: ...
+
+    @property
+    def options(self) -> SpaceOptions: ...
+
+    @property
+    def input_shape(self) -> Shape: ...
+
+    @property
+    def num_classes(self) -> int: ...
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]: ...
 
     def graph(self, arch: Architecture) -> Graph:
         """The network of an architecture, a valid one of this space."""
