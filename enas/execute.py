@@ -62,15 +62,15 @@ def run_merged(
     for call in merged.calls():
         nodes = [merged.nodes[i] for i in call]
         module = modules(nodes[0])
-        first = values[nodes[0].inputs[0]]
-        assert first is not None
-        if len(call) > 1 and first.numel() < concat_below:
+        if len(call) > 1 and _value(values, nodes[0].inputs[0]).numel() < concat_below:
             stacked = [
                 torch.cat([_value(values, node.inputs[k]) for node in nodes]) for k in range(len(nodes[0].inputs))
             ]
             parts = module(*stacked, context=Context(len(call), noise)).chunk(len(call))
-            for i, node, part in zip(call, nodes, parts, strict=True):
+            for i, part in zip(call, parts, strict=True):
                 values[i] = part
+            del stacked, parts, part  # only `values` decides how long a tensor lives
+            for node in nodes:
                 _release(node, values, uses)
         else:
             for i, node in zip(call, nodes, strict=True):

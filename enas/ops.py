@@ -29,7 +29,8 @@ class Noise:
 
     def mask(self, key: str, shape: tuple[int, ...], device: torch.device) -> Tensor:
         """0 or 1 / (1 - rate), of the given shape."""
-        generator = torch.Generator(device).manual_seed((self.seed << 32) ^ zlib.crc32(key.encode()))
+        # one number below 2^32: torch's CPU generator ignores all higher bits of its seed
+        generator = torch.Generator(device).manual_seed(zlib.crc32(f"{self.seed}/{key}".encode()))
         kept = torch.rand(shape, generator=generator, device=device) >= self.rate
         return kept.to(torch.float32) / (1 - self.rate)
 

@@ -11,7 +11,7 @@ from typing import Any
 from enas import checkpoint, config, spaces
 from enas.config import RetrainConfig
 from enas.cost import cost
-from enas.data import DataSet
+from enas.data import DataSet, random_batch
 from enas.errors import UserError
 from enas.network import Network
 from enas.objective import Scores
@@ -21,9 +21,11 @@ from enas.runs import RunFolder
 from enas.runtime import Runtime, generator, versions
 from enas.spaces import Architecture, SearchSpace
 from enas.standalone import Standalone, score
+from enas.training import seconds_per_step
 
 SCHEMA = 1
 MODEL = "model.safetensors"
+PROBES = 4  # training steps that the forecast runs
 OnWork = Callable[[int], None]
 
 
@@ -61,6 +63,17 @@ def retrain(
         on_resume(training.epoch * training.steps * run_config.sgd.batch_size)
     folder.truncate_records(training.epoch)
     return _epochs(training, run_config, folder, identity, before_s, on_work, space, arch)
+
+
+def forecast_s(run_config: RetrainConfig, data: DataSet, runtime: Runtime) -> float:
+    """Seconds that the training will take, from a few steps with throw-away weights."""
+    space, arch = network_space(run_config, data)
+    sgd = run_config.sgd
+    training = Standalone(space.graph(arch), data, data.train, sgd, run_config.epochs, run_config.seed, runtime)
+    batch = random_batch(data.train, sgd.batch_size, data.mean, data.std, generator(run_config.seed, "forecast"))
+    network = training.network.train()
+    step_s = seconds_per_step(lambda images, step: network(images)[None], network, batch, PROBES, runtime)
+    return step_s * training.steps * run_config.epochs
 
 
 def _epochs(

@@ -33,6 +33,13 @@ class Runtime:
         """Context in which operations that allow it compute in `precision`."""
         return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
 
+    def wait(self) -> None:
+        """Wait until the device has done what it was told: for taking times."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+
 
 def start(config: RunConfig) -> Runtime:
     """Apply the process-wide settings of a run. Raises UserError where the device is not to be had."""

@@ -6,20 +6,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-import torch
+from torch import Tensor
 
 from enas import searchers
 from enas.config import SearchConfig
 from enas.data import DataSet
 from enas.derive import derive
-from enas.graph import Graph
 from enas.phases import OnWork, Search
 from enas.plan import total_work
 from enas.records import Record
 from enas.runs import RunFolder
 from enas.runtime import Runtime, generator
+from enas.training import seconds_per_step
 
 PROBES = 8  # architectures that the forecast runs
 
@@ -61,27 +61,19 @@ def forecast_s(config: SearchConfig, data: DataSet, folder: RunFolder, runtime: 
     state = Search(config, data, folder, runtime)
     archs = searchers.uniform(state.space, PROBES, generator(config.seed, "forecast"))
     graphs = [state.evaluator.graph(arch) for arch in archs]
-    images, labels = state.validation_batch(config.weights.batch_size)
-    width = config.weights.architectures_per_step
-    batch = state.validation_batch(config.controller.batch_size)
+    width = min(PROBES, config.weights.architectures_per_step)
+    training_batch = state.validation_batch(config.weights.batch_size)
+    scoring_batch = state.validation_batch(config.controller.batch_size)
 
-    def train(steps: list[list[Graph]]) -> None:
-        for step in steps:
-            with runtime.autocast():
-                logits = state.supernet(images, step)
-            torch.nn.functional.cross_entropy(logits.float().mean(0), labels).backward()  # type: ignore[no-untyped-call]
-            state.supernet.zero_grad(set_to_none=True)
+    def model(images: Tensor, step: int) -> Tensor:
+        first = step * width % PROBES
+        return state.supernet(images, (graphs + graphs)[first : first + width])  # type: ignore[no-any-return]
 
-    def seconds(call: Callable[[], object]) -> float:
-        start = time.perf_counter()
-        call()
-        if runtime.device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - start
-
-    steps = [graphs[i : i + width] for i in range(0, PROBES, width)]
-    train(steps[:1])  # the first pass also pays for start-up
-    training_s = seconds(lambda: train(steps)) / (PROBES * len(images))
-    scoring_s = seconds(lambda: state.evaluator.score(archs, [batch])) / (PROBES * len(batch[0]))
+    step_s = seconds_per_step(model, state.supernet, training_batch, -(-PROBES // width), runtime)
+    start = time.perf_counter()
+    state.evaluator.score(archs, [scoring_batch])
+    scoring_s = time.perf_counter() - start
     work = total_work(config, len(state.train), len(state.validation))
-    return training_s * work.training + scoring_s * work.scoring
+    return work.training * step_s / (width * len(training_batch[0])) + work.scoring * scoring_s / (
+        PROBES * len(scoring_batch[0])
+    )

@@ -111,8 +111,10 @@ class Reinforce:
     def __init__(self, space: SearchSpace, config: ControllerConfig, generator: torch.Generator) -> None:
         self.space, self.config, self.generator = space, config, generator
         self.controller = Controller(space, config, generator)
-        # ENAS: beta1 = 0. Its eps of 1e-3 would drown gradients of a small reward, so torch's default stays.
-        self.optimizer = torch.optim.Adam(self.controller.parameters(), lr=config.lr, betas=(0.0, 0.999))
+        # ENAS: beta1 = 0
+        self.optimizer = torch.optim.Adam(
+            self.controller.parameters(), lr=config.lr, betas=(0.0, 0.999), eps=config.adam_eps
+        )
         self.baseline: float | None = None
         self.version = 0
         self.asked = 0

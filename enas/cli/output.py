@@ -61,4 +61,5 @@ def print_retrain_result(path: Path, result: dict[str, Any]) -> None:
     click.echo(f"test          {result['test_accuracy']:.4f} accuracy on {result['test_images']:,} images")
     click.echo(f"time          {duration(result['elapsed_s'])}")
     click.echo(f"result        {path / 'result.json'}, {path / 'model.safetensors'}")
-    click.echo(f"next          enas evaluate {path / 'model.safetensors'} --data NAME|DIR")
+    click.echo(f"next          enas show {path}")
+    click.echo(f"              enas evaluate {path / 'model.safetensors'} --data NAME|DIR")

@@ -9,7 +9,7 @@ import click
 
 from enas import config
 from enas.cli import options
-from enas.cli.output import data_line, print_retrain_result, runtime_line
+from enas.cli.output import data_line, duration, print_retrain_result, runtime_line
 from enas.cli.targets import retrain_base, start
 from enas.config import RetrainConfig
 from enas.errors import UserError
@@ -60,7 +60,7 @@ def _retrain(run_config: RetrainConfig, path: Path, resuming: bool) -> None:
     from enas import checkpoint
     from enas.cost import cost
     from enas.records import to_dict
-    from enas.retrain import network_space
+    from enas.retrain import forecast_s, network_space
     from enas.retrain import retrain as run
     from enas.runs import RunFolder
     from enas.tracking import Progress, TensorBoard
@@ -75,11 +75,13 @@ def _retrain(run_config: RetrainConfig, path: Path, resuming: bool) -> None:
     run_config, runtime, data = start(run_config)
     space, arch = network_space(run_config, data)
     counts = cost(space.graph(arch))
+    forecast = forecast_s(run_config, data, runtime)
     if not resuming:
         folder.create(run_config)
     click.echo(
         f"{data_line(data)} | {run_config.arch[:60]}: {counts.params:,} parameters, {counts.macs:,} MACs | "
-        f"{runtime_line(runtime)} | {run_config.epochs} epochs",
+        f"{runtime_line(runtime)} | {run_config.epochs} epochs, about {duration(forecast)}"
+        + (" in all" if resuming else ""),
         err=True,
     )
     steps = max(1, len(data.train) // run_config.sgd.batch_size)

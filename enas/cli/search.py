@@ -42,7 +42,7 @@ def search(
 
         run_config = RunFolder(resume).config(SearchConfig())
     else:
-        base = PRESETS[preset or "quick"]()[0]
+        base = PRESETS[options.preset_name(preset, config_file)]()[0]
         if space is not None:
             base = config.update(base, {"space": {"name": space}})
         run_config = options.apply(base, config_file, fields, assignments)

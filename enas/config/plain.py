@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -56,7 +57,7 @@ def update(config: Any, values: Mapping[str, Any], path: str = "") -> Any:
 
 def space_options(name: Any, current: SpaceOptions | None = None) -> SpaceOptions:
     """The options of a space by name: `current` where it is that space's, else the defaults."""
-    if name not in SPACE_OPTIONS:
+    if not isinstance(name, str) or name not in SPACE_OPTIONS:
         raise UserError(f"space must be one of {', '.join(SPACE_OPTIONS)}, but got {name!r}")
     return current if current is not None and current.name == name else SPACE_OPTIONS[name]()
 
@@ -91,7 +92,7 @@ def _coerce(hint: Any, value: Any, key: str) -> Any:
     elif isinstance(value, int):
         if int in allowed:
             return value
-        if float in allowed:
+        if float in allowed and abs(value) <= sys.float_info.max:
             return float(value)
     elif (isinstance(value, float) and float in allowed) or (isinstance(value, str) and str in allowed):
         return value

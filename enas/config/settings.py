@@ -163,6 +163,9 @@ class ControllerConfig(Checked):
 
     hidden: int = setting(64, "LSTM units (ENAS: 64)", low=1, high=4096)
     lr: float = setting(1e-3, "Adam learning rate (ENAS: 1e-3 macro, 3.5e-3 micro)", above=0)
+    # Not a detail: once the policy has chosen, its gradients are mostly noise. With torch's 1e-8 Adam
+    # made full steps of them and the skip rate swung between 0.3 and 1.0; this is of their size and damps them.
+    adam_eps: float = setting(1e-3, "Adam's eps (ENAS: 1e-3)", above=0)
     temperature: float = setting(1.0, "logits are divided by this before tanh (ENAS: 1)", above=0)
     # With ENAS' 1.5 no operation of six could ever exceed a probability of 0.80; 2.5 allows 0.97.
     tanh_constant: float = setting(2.5, "logits are constant * tanh(logits) (ENAS macro: 1.5)", above=0)

@@ -135,7 +135,7 @@ def from_json(value: Any) -> Architecture:
     space, choices = value.get("space"), value.get("choices")
     if not isinstance(space, str) or not space.isidentifier():
         raise UserError(f"the architecture's space must be a name, but got {_short(space)}")
-    if not isinstance(choices, Sequence) or not all(type(c) is int and 0 <= c < len(_DIGITS) for c in choices):
+    if not isinstance(choices, list) or not all(type(c) is int and 0 <= c < len(_DIGITS) for c in choices):
         raise UserError(f"the architecture's choices must be a list of small whole numbers, but got {_short(choices)}")
     return Architecture(space, tuple(choices))
 

@@ -1,0 +1,88 @@
+"""Search, then retrain what was found beside random architectures and ResNet-20, all with one recipe.
+
+    python benchmarks/end_to_end.py --data CIFAR10_FOLDER --preset cpu --output FOLDER
+
+Every step is an `enas` command, printed before it runs. A second call continues where the first one
+stopped. Ends with FOLDER/end_to_end.json and the table of the README.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from enas import config, searchers, spaces
+from enas.config import PRESETS
+from enas.runtime import generator, versions
+
+
+@click.command()
+@click.option("--data", required=True, help="digits, or a folder with train/<class>/* and test/<class>/*")
+@click.option("--preset", default="cpu", type=click.Choice(list(PRESETS)), help="preset of search and retraining")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="folder for all runs")
+@click.option("--random", "num_random", default=2, type=click.IntRange(1), help="random architectures beside it")
+@click.option("--seed", default=0, help="seed of the search, of the random architectures and of all training")
+def main(data: str, preset: str, output: Path, num_random: int, seed: int) -> None:
+    """Run the whole comparison."""
+    common = ["--seed", str(seed)]
+    search_folder = output / "search"
+    enas("search", search_folder, ["--preset", preset, "--data", data, *common])
+    search = read(search_folder)
+
+    enas("retrain", output / "derived", [str(search_folder), *common])
+    enas("retrain", output / "resnet20", [str(search_folder), "--reference", "resnet20", *common])
+    for i, text in enumerate(random_architectures(search, num_random, seed), start=1):
+        enas("retrain", output / f"random{i}", [text, "--preset", preset, "--data", data, *common])
+
+    rows = {
+        name: read(output / name) for name in ("derived", *(f"random{i + 1}" for i in range(num_random)), "resnet20")
+    }
+    report = {"environment": versions(), "preset": preset, "seed": seed, "search": search, "retrained": rows}
+    (output / "end_to_end.json").write_text(json.dumps(report, indent=2) + "\n")
+    print("\n".join(table(rows)))
+
+
+def enas(command: str, folder: Path, arguments: list[str]) -> None:
+    """Run an `enas` command into `folder`, or continue it there, or leave it where it is finished."""
+    if (folder / "result.json").exists():
+        return
+    if (folder / "config.json").exists():
+        arguments = ["--resume", str(folder)]
+    else:
+        arguments = [*arguments, "--output", str(folder)]
+    print("$", shlex.join(["enas", command, *arguments]), flush=True)
+    subprocess.run([sys.executable, "-m", "enas", command, *arguments], check=True)
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The result of a finished run."""
+    result: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return result
+
+
+def random_architectures(search: dict[str, Any], count: int, seed: int) -> list[str]:
+    """Uniform architectures of the search's space, as text."""
+    options = config.update(config.MacroOptions(), search["space"])
+    channels, height, width = search["input_shape"]
+    space = spaces.build(options, (channels, height, width), len(search["classes"]))
+    draws = generator(seed, "random architectures to retrain")
+    return [spaces.to_text(space, arch) for arch in searchers.uniform(space, count, draws)]
+
+
+def table(rows: dict[str, dict[str, Any]]) -> list[str]:
+    """The README's rows."""
+    lines = ["| network | test accuracy | parameters | MACs | training |", "|---|--:|--:|--:|--:|"]
+    for name, row in rows.items():
+        costs = f"{row['params'] / 1e6:.3f} M | {row['macs'] / 1e6:.1f} M | {row['elapsed_s'] / 60:.1f} min"
+        lines.append(f"| {name} | {100 * row['test_accuracy']:.2f} % | {costs} |")
+    return lines
+
+
+if __name__ == "__main__":
+    main()

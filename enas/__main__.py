@@ -1,0 +1,5 @@
+"""`python -m enas` is `enas`."""
+
+from enas.cli import main
+
+main()

@@ -1,0 +1,21 @@
+"""One thread, a cache of its own and no deadlines, for every test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from hypothesis import settings
+
+settings.register_profile("enas", deadline=None, print_blob=True)
+settings.load_profile("enas")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests never use more than one core, nor the user's cache."""
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ENAS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

@@ -1,0 +1,300 @@
+"""The command line: the whole path on tiny runs, and every kind of bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from PIL import Image
+from safetensors import safe_open
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from enas import checkpoint
+from enas.cli import main
+from tests.test_search import TINY
+
+TINY_OPTIONS = [part for text in TINY for part in ("--set", text)]
+RETRAIN = ["--epochs", "2", "--set", "precision=float32", "--set", "device=cpu", "--batch-size", "128"]
+
+
+def enas(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def fails(*arguments: str | Path, match: str) -> None:
+    """The command must end with code 2 and one line that begins with `error:` and contains `match`."""
+    result = enas(*arguments)
+    assert result.exit_code == 2, result.output
+    (line,) = [line for line in result.output.splitlines() if line.startswith("error: ")]
+    assert match in line
+    assert "Traceback" not in result.output
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a finished tiny search."""
+    path = tmp_path_factory.mktemp("cli") / "run"
+    result = enas("search", *TINY_OPTIONS, "--output", path)
+    assert result.exit_code == 0, result.output
+    assert f"enas retrain {path}" in result.output
+    assert "controller minus random" in result.output
+    return path
+
+
+@pytest.fixture(scope="module")
+def retrained(searched: Path) -> Path:
+    result = enas("retrain", searched, *RETRAIN)
+    assert result.exit_code == 0, result.output
+    return searched / "retrain"
+
+
+def test_help_needs_no_torch() -> None:
+    code = "import sys, enas.cli; enas.cli.main(['search', '--help'], standalone_mode=False); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_version() -> None:
+    assert enas("--version").output.startswith("enas, version ")
+
+
+def test_every_setting_of_a_preset_survives_the_toml_file(tmp_path: Path) -> None:
+    for preset in ("quick", "cpu", "cifar10-macro"):
+        printed = enas("search", "--preset", preset, "--set", "data.cutout=2", "--print-config").output
+        (tmp_path / "c.toml").write_text(printed)
+        assert enas("search", "--config", tmp_path / "c.toml", "--print-config").output == printed
+
+
+def test_options_beat_the_file_and_set_beats_options(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text("seed = 1\nepochs = 5\n[weights]\nbatch_size = 7\n")
+    arguments = ["--config", tmp_path / "c.toml", "--epochs", "6", "--seed", "3", "--set", "seed=4"]
+    printed = enas("search", *arguments, "--print-config").output
+    assert "batch_size = 7" in printed and "\nepochs = 6\n" in printed and "seed = 4\n" in printed
+
+
+def test_show(searched: Path, retrained: Path) -> None:
+    text = enas("show", searched).output
+    assert text.startswith("macro:") and "layer 1: " in text and text.count("finalist: ") == 2
+    values = json.loads(enas("show", searched, "--json").output)
+    assert values["arch"]["space"] == "macro" and values["params"] > 0
+    arch = values["text"]
+    assert enas("show", arch).output.startswith(arch)
+    assert "269,722 parameters, 40,551,040 MACs" in enas("show", "resnet20:").output
+    assert "test accuracy" in enas("show", retrained).output
+
+
+def test_retrain_writes_result_and_model(searched: Path, retrained: Path) -> None:
+    result = json.loads((retrained / "result.json").read_text())
+    assert result["text"] == json.loads((searched / "result.json").read_text())["text"]
+    assert result["test_images"] == 600 and 0 <= result["test_accuracy"] <= 1
+    with safe_open(retrained / "model.safetensors", framework="pt") as file:
+        header = file.metadata()
+        numbers = sum(file.get_tensor(name).numel() for name in file.keys() if "running" not in name)
+    assert header["arch"] == result["text"]
+    assert numbers == result["params"]
+    again = json.loads(enas("evaluate", retrained, "--data", "digits", "--device", "cpu", "--json").output)
+    assert again["test_accuracy"] == pytest.approx(result["test_accuracy"], abs=0.002)  # auto precision may differ
+
+
+def test_retrain_resumes_as_if_never_stopped(retrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from enas.standalone import Standalone
+
+    arch = json.loads((retrained / "result.json").read_text())["text"]
+    original = Standalone.train_epoch
+
+    def interrupted(self: Standalone, *args: Any) -> Any:
+        if self.epoch == 1:
+            raise KeyboardInterrupt
+        return original(self, *args)
+
+    # macro's width is not part of the architecture's text
+    arguments = ["retrain", arch, *RETRAIN, "--width", "4", "--output", tmp_path / "r"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Standalone, "train_epoch", interrupted)
+        stopped = enas(*arguments)
+    assert stopped.exit_code == 130 and "--resume" in stopped.output
+    assert enas("retrain", "--resume", tmp_path / "r").exit_code == 0
+    whole = enas(*arguments[:-1], tmp_path / "w")
+    assert whole.exit_code == 0
+    # not the files' bytes: safetensors writes its header in no fixed order
+    (a, a_header), (b, b_header) = (checkpoint.load_model(tmp_path / name / "model.safetensors") for name in "rw")
+    assert a_header == b_header and a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_reference_runs_with_the_same_recipe(searched: Path) -> None:
+    result = enas("retrain", searched, "--reference", "resnet20", *RETRAIN, "--width", "4")
+    assert result.exit_code == 0, result.output
+    values = json.loads((searched / "resnet20" / "result.json").read_text())
+    assert values["text"] == "resnet20:" and values["config"]["epochs"] == 2
+
+
+def test_tensorboard_holds_every_epoch_once_also_after_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from enas.phases import Search
+
+    original = Search.train_searcher
+
+    def interrupted(self: Search) -> Any:
+        if self.epoch == 1:
+            raise KeyboardInterrupt
+        return original(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Search, "train_searcher", interrupted)
+        assert enas("search", *TINY_OPTIONS, "--output", tmp_path / "run").exit_code == 130
+    assert "1 of 3 epochs" in enas("show", tmp_path / "run").output
+    assert enas("search", "--resume", tmp_path / "run").exit_code == 0
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    for tag in ("weights/loss", "proxy_accuracy/random", "controller/entropy", "choices_op/conv_3x3"):
+        assert [event.step for event in events.Scalars(tag)] == [0, 1, 2], tag
+    assert [event.step for event in events.Scalars("controller/reward")] == [1, 2]
+    assert "architecture/best/text_summary" in events.Tags()["tensors"]
+
+
+def images(path: Path, classes: dict[str, int], size: int = 8) -> Path:
+    generator = torch.Generator().manual_seed(0)
+    for name, count in classes.items():
+        folder = path / "train" / name
+        folder.mkdir(parents=True)
+        for i in range(count):
+            pixels = torch.randint(256, (size, size, 3), generator=generator, dtype=torch.uint8)
+            Image.fromarray(pixels.numpy()).save(folder / f"{i}.png")
+    return path
+
+
+def test_search_and_retrain_an_image_folder(tmp_path: Path) -> None:
+    data = images(tmp_path / "pets", {"cat": 40, "dog": 40})
+    result = enas("search", *TINY_OPTIONS, "--data", data, "--output", tmp_path / "run", "--batch-size", "16")
+    assert result.exit_code == 0, result.output
+    result = enas("retrain", tmp_path / "run", *RETRAIN, "--batch-size", "16")
+    assert result.exit_code == 0, result.output
+    values = json.loads((tmp_path / "run" / "retrain" / "result.json").read_text())
+    assert values["classes"] == ["cat", "dog"] and values["test_images"] == 12  # 15 % of each class
+    fails("evaluate", tmp_path / "run" / "retrain", "--data", "digits", match="must have the model's shape")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["--set", "controller.lrr=1"], "there is no setting controller.lrr; did you mean lr?"),
+        (["--set", "nothing"], "--set must be key=value"),
+        (["--set", "controller.lr=fast"], "controller.lr must be a number"),
+        (["--set", "controller.lr=0"], "controller.lr must be greater than 0"),
+        (["--set", "weights.batch_size=1"], "weights.batch_size must be at least 2"),
+        (["--set", "epochs=1.5"], "epochs must be a whole number"),
+        (["--set", "space=macro"], "space must be a table"),
+        (["--set", "space.name=resnet20"], "has no decisions"),
+        (["--epochs", "0"], "epochs must be at least 1"),
+        (["--layers", "0"], "No such option"),
+        (["--data", "no-such-folder"], "there is no folder"),
+        (["--data", "cifar10"], "nothing is ever downloaded"),
+        (["--preset", "cpu"], "give --data"),
+        (["--device", "tpu"], "device must be auto, cpu, cuda"),
+        (["--config", "missing.toml"], "must be a readable TOML file"),
+        (["--resume", "no-such-run"], "must be a run folder"),
+        (["--resume", "x", "--seed", "1"], "goes with no other option"),
+        (["--image-size", "3"], "image_size must be at least 4"),
+        (["--cutout", "8"], "--cutout must be smaller"),
+    ],
+)
+def test_bad_options(arguments: list[str], match: str, tmp_path: Path) -> None:
+    before = sorted(os.listdir())
+    result = enas("search", *(["--output", str(tmp_path / "run")] if "--resume" not in arguments else []), *arguments)
+    assert result.exit_code == 2 and match in result.output and "Traceback" not in result.output
+    assert sorted(os.listdir()) == before
+    assert not (tmp_path / "run" / "config.json").exists(), "nothing may be left behind that looks like a run"
+
+
+def test_a_run_folder_is_never_overwritten(searched: Path, retrained: Path, tmp_path: Path) -> None:
+    before = (searched / "result.json").read_bytes()
+    fails("search", *TINY_OPTIONS, "--output", searched, match="must not hold a run")
+    fails("retrain", searched, *RETRAIN, match="must not hold a run")
+    assert (searched / "result.json").read_bytes() == before
+    (tmp_path / "file").write_text("")
+    fails("search", "--output", tmp_path / "file", match="is a file")
+    fails("search", "--output", tmp_path / "file" / "run", match="must be writable")
+
+
+@pytest.mark.parametrize(
+    ("target", "match"),
+    [
+        ("no-such-run", "there must be a run folder, a result.json or an architecture"),
+        ("macro:", "must have L(L+1)/2 choices"),
+        ("macro:0-3", "must have L(L+1)/2 choices"),
+        ("macro:9", "layer1/op must be in 0..5, but got 9"),
+        ("macro:0-3é", "choices must be the characters"),
+        ("atlas:0", "space must be one of"),
+        ("macro:" + "0" * 5050, "layers must be at most 64"),
+        ("../../x:1", "must look like"),
+    ],
+)
+def test_bad_architectures(target: str, match: str, tmp_path: Path) -> None:
+    fails("retrain", target, "--output", tmp_path / "run", match=match)
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_resnet_has_its_one_architecture(tmp_path: Path) -> None:
+    fails("retrain", "resnet20:1", "--output", tmp_path / "run", match="must have 0 choices")
+    fails("retrain", match="retrain needs a run folder")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema": 99},
+        {"kind": "recipe"},
+        {"arch": None},
+        {"arch": {"schema": 1, "space": "macro", "choices": [0, "x"]}},
+        {"arch": {"schema": 1, "space": "macro", "choices": [0] * 3}, "space": {"name": "macro", "layers": 1}},
+        {"input_shape": [1, 8]},
+        {"input_shape": "888"},
+        {"classes": 7},
+        {"config": {"epochs": "many"}},
+        {"config": [1]},
+        {"space": {"name": "macro", "width": -1}},
+    ],
+)
+def test_hostile_result_files(searched: Path, tmp_path: Path, change: dict[str, Any]) -> None:
+    values = json.loads((searched / "result.json").read_text())
+    (tmp_path / "result.json").write_text(json.dumps({**values, **change}))
+    for command in ("show", "retrain"):
+        result = enas(command, tmp_path / "result.json")
+        assert result.exit_code == 2 and result.output.startswith("error: "), result.output
+    assert sorted(os.listdir(tmp_path)) == ["result.json"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b"[" * 100_000, b'{"a": NaN}'])
+def test_files_that_are_no_results(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "result.json").write_bytes(content)
+    fails("show", tmp_path / "result.json", match="result.json")
+    fails("retrain", tmp_path / "result.json", match="result.json")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x08\0\0\0\0\0\0\0{}      "])
+def test_files_that_are_no_models(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.safetensors").write_bytes(content)
+    fails("evaluate", tmp_path, "--data", "digits", match="model.safetensors must be")
+    fails("evaluate", tmp_path / "missing", "--data", "digits", match="must be a safetensors file")
+
+
+def test_unfinished_search_cannot_be_retrained(searched: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text((searched / "config.json").read_text())
+    fails("retrain", tmp_path, match=f"finish it: enas search --resume {tmp_path}")
+    fails("retrain", tmp_path / "..", match="must be a run folder")
+
+
+def test_commands_in_the_readme_parse() -> None:
+    readme = Path(__file__).parents[1] / "README.md"
+    lines = [line.split("#")[0].split() for line in readme.read_text().splitlines() if line.startswith("enas ")]
+    assert len(lines) >= 5
+    for _, name, *arguments in lines:
+        command = main.commands[name]
+        assert isinstance(command, click.Command)
+        command.make_context(name, arguments).close()

@@ -1,0 +1,84 @@
+"""Single operations by hand: batch norm in groups, dropout masks, reductions, pools, initial weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from enas.ops import BatchNorm, Context, FactorizedReduction, Noise, PaddedShortcut, Pool, initialise
+from tests.toys import seeded
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_batch_norm_keeps_stacked_architectures_apart(running: bool) -> None:
+    norm = BatchNorm(3, running)
+    groups = [torch.randn(4, 3, 5, 5, generator=seeded(i)) * 10**i + 100 * i for i in range(3)]
+    stacked = norm(torch.cat(groups), Context(3))
+    for group, part in zip(groups, stacked.chunk(3), strict=True):
+        torch.testing.assert_close(part, BatchNorm(3, False)(group, Context()), rtol=0, atol=1e-5)
+        assert part.mean().abs() < 1e-4
+    assert (norm(torch.cat(groups), Context(1)) - stacked).abs().max() > 0.5
+
+
+def test_dropout_masks_differ_by_seed_and_key_and_keep_the_mean() -> None:
+    def mask(seed: int, key: str = "classifier", count: int = 64) -> Tensor:
+        return Noise(0.25, seed).mask(key, (count,), torch.device("cpu"))
+
+    assert torch.equal(mask(3), mask(3))
+    # neighbours, and seeds that differ in high or low bits alone
+    masks = [mask(seed) for seed in (0, 1, 2, 1 << 16, 1 << 30, (1 << 31) - 1)] + [mask(0, "other")]
+    assert len({tuple(m.tolist()) for m in masks}) == len(masks)
+    many = mask(3, count=4000)
+    torch.testing.assert_close(many.unique(), torch.tensor([0, 1 / 0.75]))
+    assert many.mean().item() == pytest.approx(1, abs=0.03)  # 3 standard errors
+
+
+class Identity(nn.Module):
+    """In place of a projection or a norm."""
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        return x
+
+
+@pytest.mark.parametrize(
+    ("side", "even", "odd"),
+    [(3, [[1, 3], [7, 9]], [[5, 0], [0, 0]]), (4, [[1, 3], [9, 11]], [[6, 8], [14, 16]])],
+)
+def test_factorized_reduction_by_hand(side: int, even: list[list[int]], odd: list[list[int]]) -> None:
+    reduction = FactorizedReduction([(1, side, side)], (3, 2, 2), running=False)
+    reduction.norm = Identity()  # type: ignore[assignment]
+    nn.init.ones_(reduction.even.weight)
+    reduction.odd.weight.data = torch.tensor([1.0, 10.0])[:, None, None, None]
+    x = torch.arange(1.0, side * side + 1).view(1, 1, side, side)  # 1 2 3 / 4 5 6 / 7 8 9
+    shifted = torch.tensor(odd).float()
+    expected = torch.stack([torch.tensor(even).float(), shifted, 10 * shifted])
+    assert torch.equal(reduction(x, Context())[0], expected)
+
+
+def test_pools_leave_the_padding_out() -> None:
+    x = -torch.arange(1.0, 10).view(1, 1, 3, 3)
+    pools = [Pool([(1, 3, 3)], (1, 3, 3), False, maximum=maximum) for maximum in (False, True)]
+    for pool in pools:
+        pool.project = Identity()  # type: ignore[assignment]
+    mean, maximum = (pool(x, Context())[0, 0] for pool in pools)
+    # corners see 4 pixels, edges 6, the centre all 9
+    assert mean.tolist() == [[-3.0, -3.5, -4.0], [-4.5, -5.0, -5.5], [-6.0, -6.5, -7.0]]
+    assert maximum.tolist() == [[-1.0, -1.0, -2.0], [-1.0, -1.0, -2.0], [-4.0, -4.0, -5.0]]
+
+
+def test_padded_shortcut_by_hand() -> None:
+    shortcut = PaddedShortcut([(2, 3, 3)], (5, 2, 2), running=False)
+    x = torch.arange(1.0, 19).view(1, 2, 3, 3)
+    out = shortcut(x, Context())[0]
+    assert out[1:3].tolist() == [[[1, 3], [7, 9]], [[10, 12], [16, 18]]]
+    assert not out[[0, 3, 4]].any()
+
+
+def test_initial_weights_are_he_normal() -> None:
+    module = nn.Sequential(nn.Conv2d(16, 64, 3), nn.Linear(25, 400))
+    initialise(module, seeded())
+    convolution, linear = module[0], module[1]
+    assert convolution.weight.std().item() == pytest.approx((2 / (16 * 9)) ** 0.5, rel=0.05)  # He et al. 2015
+    assert 0.19 < linear.weight.max() <= 0.2  # 1 / sqrt(25)
+    assert not linear.bias.any()

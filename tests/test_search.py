@@ -1,0 +1,289 @@
+"""The search as a whole: records, result, resume, kills and failures, on the embedded digits."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from enas import checkpoint, config, runtime
+from enas.config import SearchConfig
+from enas.data import DataSet, load
+from enas.errors import UserError
+from enas.phases import Search, collapse_warning
+from enas.plan import total_work
+from enas.runs import RunFolder
+from enas.search import forecast_s, search
+
+TINY = [
+    "epochs=3",
+    "space.layers=3",
+    "space.width=4",
+    "data.validation_fraction=0.25",
+    "weights.batch_size=128",
+    "weights.architectures_per_step=2",
+    "controller.warmup_epochs=1",
+    "controller.updates=2",
+    "controller.architectures_per_update=4",
+    "controller.batch_size=32",
+    "derive.samples=6",
+    "derive.random=6",
+    "derive.finalists=2",
+    "derive.finalist_epochs=1",
+    "derive.random_per_epoch=3",
+    "derive.images_per_epoch=32",
+    "precision=float32",
+    "device=cpu",
+]
+
+
+def tiny(*more: str) -> SearchConfig:
+    tiny_config: SearchConfig = config.from_text(config.quick()[0], [*TINY, *more])
+    return tiny_config
+
+
+@pytest.fixture(scope="module")
+def digits() -> DataSet:
+    return load(tiny().data, torch.device("cpu"))
+
+
+def run(path: Path, data: DataSet, run_config: SearchConfig, stop_after: int | None = None) -> RunFolder:
+    """Search in `path`, from its checkpoint where there is one; stop as a kill would after some records."""
+    folder = RunFolder(path)
+    if not (path / "config.json").exists():
+        folder.create(run_config)
+    for count, _ in enumerate(search(run_config, data, folder, runtime.start(run_config)), start=1):
+        if count == stop_after:
+            break
+    return folder
+
+
+def comparable(value: Any) -> Any:
+    """The value without times and rates, which are the fields that end in `_s`."""
+    if isinstance(value, dict):
+        return {key: comparable(item) for key, item in value.items() if not key.endswith("_s")}
+    return [comparable(item) for item in value] if isinstance(value, list) else value
+
+
+def assert_same_run(a: RunFolder, b: RunFolder) -> None:
+    assert comparable(a.records()) == comparable(b.records())
+    assert comparable(checkpoint.read_json(a.result)) == comparable(checkpoint.read_json(b.result))
+    ours, theirs = checkpoint.load(a.checkpoint), checkpoint.load(b.checkpoint)
+    for name, tensor in ours["supernet"].items():
+        assert torch.equal(tensor, theirs["supernet"][name]), name
+    for name, tensor in ours["searcher"]["controller"].items():
+        assert torch.equal(tensor, theirs["searcher"]["controller"][name]), name
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, digits: DataSet) -> RunFolder:
+    """A search that nobody interrupted."""
+    return run(tmp_path_factory.mktemp("whole") / "run", digits, tiny())
+
+
+def test_records_and_result(whole: RunFolder) -> None:
+    records = whole.records()
+    assert [record["kind"] for record in records] == ["epoch"] * 3 + ["derive"] + ["finalist"] * 2
+    epochs = records[:3]
+    assert [record["epoch"] for record in epochs] == [0, 1, 2]
+    assert epochs[0]["warmup"] and epochs[0]["reward"] is None  # the controller rested
+    assert not epochs[1]["warmup"] and 0 <= epochs[1]["reward"] <= 1
+    for record in epochs:
+        assert sum(record["choice_shares"]["op"].values()) == pytest.approx(1)
+        assert record["child_images_per_s"] == pytest.approx(2 * record["images_per_s"])
+        gap = record["controller_minus_random"]
+        assert gap["low"] <= gap["mean"] <= gap["high"]
+        means = record["controller_proxy_accuracy"] - record["random_proxy_accuracy"]
+        assert gap["mean"] == pytest.approx(means, abs=1e-6)
+
+    result = checkpoint.read_json(whole.result)
+    for key in ("arch", "space", "finalists", "random_baseline", "config", "versions", "seed", "elapsed_s", "schema"):
+        assert key in result
+    assert len(result["finalists"]) == 2
+    standalone = [finalist["standalone_accuracy"] for finalist in result["finalists"]]
+    assert standalone == sorted(standalone, reverse=True)
+    assert result["arch"] == result["finalists"][0]["arch"]  # the best of the short trainings won
+    assert all({"arch", "proxy_accuracy", "params", "macs"} <= set(finalist) for finalist in result["finalists"])
+    assert result["random_baseline"]["random"]["count"] == 6
+
+
+def test_same_seed_same_run_and_other_seed_other_run(tmp_path: Path, digits: DataSet, whole: RunFolder) -> None:
+    assert_same_run(run(tmp_path / "again", digits, tiny()), whole)
+    other = run(tmp_path / "other", digits, tiny("seed=1"), stop_after=1)
+    assert other.records()[0]["train_loss"] != whole.records()[0]["train_loss"]
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 4, 5])
+def test_resumed_equals_uninterrupted(tmp_path: Path, digits: DataSet, whole: RunFolder, stop_after: int) -> None:
+    path = tmp_path / "run"
+    run(path, digits, tiny(), stop_after)
+    assert_same_run(run(path, digits, tiny()), whole)
+
+
+@pytest.mark.parametrize("method", ["train_shared_weights", "train_searcher", "finish_epoch"])
+def test_crash_inside_a_phase(
+    tmp_path: Path, digits: DataSet, whole: RunFolder, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = getattr(Search, method)
+
+    def crash(self: Search, *args: Any) -> Any:
+        found = original(self, *args)  # the state has moved by now, and the checkpoint has not
+        if self.epoch == 1:
+            raise KeyboardInterrupt
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Search, method, crash)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "run", digits, tiny())
+    assert_same_run(run(tmp_path / "run", digits, tiny()), whole)
+
+
+def test_a_record_beyond_the_checkpoint_is_dropped(tmp_path: Path, digits: DataSet, whole: RunFolder) -> None:
+    folder = run(tmp_path / "run", digits, tiny(), stop_after=2)
+    with open(folder.path / "records.jsonl", "a") as file:
+        file.write(json.dumps(folder.records()[-1]) + "\n" + '{"kind": "epoch", "epo')  # killed while writing
+    assert_same_run(run(tmp_path / "run", digits, tiny()), whole)
+
+
+def test_killed_before_the_first_checkpoint_starts_over(tmp_path: Path, digits: DataSet, whole: RunFolder) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create(tiny())
+    (folder.path / "records.jsonl").write_text('{"kind": "epoch"')
+    assert_same_run(run(tmp_path / "run", digits, tiny()), whole)
+
+
+def _until(condition: Any, process: subprocess.Popen[bytes], limit_s: float = 60) -> None:
+    start = time.monotonic()
+    while not condition():
+        assert process.poll() is None, "the search ended before it could be killed"
+        assert time.monotonic() - start < limit_s, "the search did not get there"
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize(("where", "records"), [("weights", 2), ("derive", 4)])
+def test_sigkill_and_resume(tmp_path: Path, where: str, records: int) -> None:
+    """The command line killed in the weight training of epoch 2, or in the first finalist's training."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "enas", "search"]
+    # one thread in all runs: the number of threads is part of what makes a run repeatable
+    settings = [part for text in [*TINY, "threads=1", "derive.finalist_epochs=8"] for part in ("--set", text)]
+    path = tmp_path / "killed"
+    process = subprocess.Popen([*command, *settings, "--output", str(path)], env=environment, stderr=subprocess.DEVNULL)
+    folder = RunFolder(path)
+    _until(lambda: len(folder.records()) >= records, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not folder.result.exists()
+    resume = [*command, "--resume", str(path)]
+    subprocess.run(resume, env=environment, check=True, capture_output=True)
+    whole = RunFolder(tmp_path / "whole")
+    subprocess.run([*command, *settings, "--output", str(whole.path)], env=environment, check=True, capture_output=True)
+    assert_same_run(folder, whole)
+    finished = subprocess.run(resume, env=environment, check=True, capture_output=True, text=True)
+    assert "is finished" in finished.stdout  # resuming a finished run exits with 0
+
+
+def test_checkpoint_of_another_run_is_refused(tmp_path: Path, digits: DataSet, whole: RunFolder) -> None:
+    other = tiny("space.layers=4")
+    folder = RunFolder(tmp_path / "run")
+    folder.create(other)
+    folder.checkpoint.write_bytes(whole.checkpoint.read_bytes())
+    with pytest.raises(UserError, match="must belong to this run's configuration"):
+        search(other, digits, folder, runtime.start(other))
+
+
+def test_broken_checkpoints_are_refused(tmp_path: Path, digits: DataSet, whole: RunFolder) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create(tiny())
+    folder.checkpoint.write_bytes(whole.checkpoint.read_bytes()[:5000])
+    with pytest.raises(UserError, match="must be a checkpoint"):
+        search(tiny(), digits, folder, runtime.start(tiny()))
+    state = checkpoint.load(whole.checkpoint)
+    del state["supernet"]["weights.stem.conv.weight"]
+    checkpoint.save(folder.checkpoint, state)
+    with pytest.raises(UserError, match="lacks or breaks"):
+        search(tiny(), digits, folder, runtime.start(tiny()))
+
+
+def test_non_finite_training_stops_and_keeps_the_last_checkpoint(tmp_path: Path, digits: DataSet) -> None:
+    run_config = tiny("weights.max_nonfinite=0", "weights.lr_max=0.05")
+    folder = run(tmp_path / "run", digits, run_config, stop_after=1)
+    state = checkpoint.load(folder.checkpoint)
+    state["supernet"]["weights.stem.conv.weight"].fill_(math.nan)
+    checkpoint.save(folder.checkpoint, state)
+    before = folder.checkpoint.read_bytes()
+    with pytest.raises(UserError, match="loss must stay finite"):
+        run(tmp_path / "run", digits, run_config)
+    assert folder.checkpoint.read_bytes() == before
+
+
+def test_full_disk_keeps_the_last_checkpoint(
+    tmp_path: Path, digits: DataSet, whole: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = run(tmp_path / "run", digits, tiny(), stop_after=1)
+    before = folder.checkpoint.read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(UserError, match="No space left"):
+            run(tmp_path / "run", digits, tiny())
+    assert folder.checkpoint.read_bytes() == before
+    assert not list(folder.path.glob(".*")), "no temporary files are left"
+    assert_same_run(run(tmp_path / "run", digits, tiny()), whole)
+
+
+def test_random_searcher_and_loss_as_reward(tmp_path: Path, digits: DataSet) -> None:
+    folder = run(tmp_path / "random", digits, tiny("searcher=random", "objective.metric=loss"))
+    epochs = [record for record in folder.records() if record["kind"] == "epoch"]
+    assert all(record["entropy_share"] == pytest.approx(1) and not record["warmup"] for record in epochs)
+    finalists = checkpoint.read_json(folder.result)["finalists"]
+    assert all(f["reward"] == pytest.approx(math.exp(-f["proxy_loss"]), rel=1e-5) for f in finalists)
+
+
+def test_no_finalist_training(tmp_path: Path, digits: DataSet) -> None:
+    folder = run(tmp_path / "run", digits, tiny("derive.finalist_epochs=0"))
+    finalists = checkpoint.read_json(folder.result)["finalists"]
+    assert [f["standalone_accuracy"] for f in finalists] == [None, None]
+    assert finalists[0]["proxy_accuracy"] >= finalists[1]["proxy_accuracy"]
+
+
+def test_validation_images_never_train_weights(tmp_path: Path, digits: DataSet) -> None:
+    state = Search(tiny(), digits, RunFolder(tmp_path), runtime.start(tiny()))
+    train = {image.numpy().tobytes() for image in state.train.images}
+    assert len(state.train) + len(state.validation) == len(digits.train)
+    assert not any(image.numpy().tobytes() in train for image in state.validation.images)
+
+
+def test_work_that_is_reported_equals_the_plan(tmp_path: Path, digits: DataSet) -> None:
+    run_config, done = tiny(), []
+    folder = RunFolder(tmp_path / "run")
+    folder.create(run_config)
+    list(search(run_config, digits, folder, runtime.start(run_config), done.append))
+    state = Search(run_config, digits, folder, runtime.start(run_config))
+    planned = total_work(run_config, len(state.train), len(state.validation)).units
+    assert 0.9 * planned < sum(done) <= planned  # repeated architectures are scored once
+
+
+def test_forecast_leaves_no_trace(tmp_path: Path, digits: DataSet) -> None:
+    folder = RunFolder(tmp_path / "run")
+    assert 0 < forecast_s(tiny(), digits, folder, runtime.start(tiny())) < 3600
+    assert not folder.path.exists()
+
+
+def test_collapse_warning() -> None:
+    assert collapse_warning({"op": {"conv_3x3": 0.8, "max_pool_3x3": 0.2}}) is None
+    warning = collapse_warning({"op": {"conv_3x3": 0.15, "max_pool_3x3": 0.85}})
+    assert warning is not None and "max_pool_3x3 makes up 85%" in warning
