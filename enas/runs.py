@@ -62,7 +62,11 @@ class RunFolder:
         """The stored configuration. Raises UserError where the folder holds no run or a broken one."""
         if not (self.path / CONFIG).is_file():
             raise UserError(f"{self.path} must be a run folder with a {CONFIG}, but it has none; check the path")
-        stored: C = config.update(default, checkpoint.read_json(self.path / CONFIG))
+        try:
+            stored: C = config.update(default, checkpoint.read_json(self.path / CONFIG))
+        except UserError as error:
+            kind = "search" if isinstance(default, SearchConfig) else "retraining"
+            raise UserError(f"{self.path} must be the folder of a {kind}, but its {CONFIG} is none: {error}") from None
         return stored
 
     def append(self, record: Record) -> None:

@@ -132,9 +132,7 @@ def test_same_generator_same_samples() -> None:
     controller = policy(macro(4))
     assert torch.equal(controller.sample(20, seeded(3)).choices, controller.sample(20, seeded(3)).choices)
     assert not torch.equal(controller.sample(20, seeded(3)).choices, controller.sample(20, seeded(4)).choices)
-    assert not torch.equal(
-        policy(macro(2), seed=1).start, policy(macro(2), seed=2).start
-    )
+    assert not torch.equal(policy(macro(2), seed=1).start, policy(macro(2), seed=2).start)
 
 
 def test_skip_rates_are_the_mean_probability_of_yes() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from enas import config, spaces
-from enas.cli.targets import Result, read_result
+from enas.cli.targets import Result, existing, read_result
 from enas.config import SearchConfig
 
 
@@ -17,8 +17,14 @@ from enas.config import SearchConfig
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--data", required=True, help="digits, or a folder whose test images are scored")
 @click.option("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+@click.option(
+    "--precision",
+    default="auto",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    help="number format, as in training",
+)
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
-def evaluate(model: Path, data: str, device: str, as_json: bool) -> None:
+def evaluate(model: Path, data: str, device: str, precision: str, as_json: bool) -> None:
     """Score a saved model (model.safetensors, or the folder that holds it) on the test images of a data set."""
     from enas.data import load
     from enas.retrain import MODEL, evaluate_model, load_model
@@ -26,7 +32,7 @@ def evaluate(model: Path, data: str, device: str, as_json: bool) -> None:
 
     path = model / MODEL if model.is_dir() else model
     network, header = load_model(path)
-    runtime = start(config.RunConfig(device=device))
+    runtime = start(config.RunConfig(device=device, precision=precision))
     images = load(config.DataConfig(name=data, image_size=header["input_shape"][1]), runtime.device)
     scores = evaluate_model(network, header, images, runtime)
     result = {
@@ -56,12 +62,12 @@ def show(target: str, image_size: int, channels: int, classes: int, width: int |
     from enas.cost import cost
     from enas.runs import RESULT, RunFolder
 
-    path = Path(target)
+    path = existing(target)
     found: Result | None = None
-    if path.is_dir() and not (path / RESULT).exists():
+    if path is not None and path.is_dir() and not (path / RESULT).exists():
         _show_unfinished(RunFolder(path))
         return
-    if path.exists():
+    if path is not None:
         found = read_result(path)
         space, arch = found.space, found.arch
     else:

@@ -26,9 +26,9 @@ def retrain_base(target: str | None, reference: str | None, preset: str | None) 
 
     if target is None and reference is None:
         raise UserError("retrain needs a run folder, a result.json, an architecture such as macro:0-31, or --reference")
-    path = Path(target) if target is not None else None
+    path = existing(target)
     arch = f"{reference}:" if reference else None
-    if path is not None and path.exists():
+    if path is not None:
         result_path = path / RESULT if path.is_dir() else path
         if path.is_dir() and not result_path.exists():
             RunFolder(path).config(SearchConfig())  # says so where it is no run at all
@@ -53,6 +53,16 @@ def retrain_base(target: str | None, reference: str | None, preset: str | None) 
         arch = target
     base = PRESETS[preset or "quick"]()[1]
     return config.update(base, {"arch": arch}), default_folder("retrain")
+
+
+def existing(target: str | None) -> Path | None:
+    """The file or folder of that name, if there is one; architectures may be longer than a name can be."""
+    if target is None:
+        return None
+    try:
+        return Path(target) if Path(target).exists() else None
+    except (OSError, ValueError):
+        return None
 
 
 @dataclass(frozen=True)
