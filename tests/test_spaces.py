@@ -134,6 +134,12 @@ def test_candidates_hold_nothing_that_no_architecture_uses(layers: int) -> None:
     assert {node.key for node in space.candidates()} == used
 
 
+@pytest.mark.parametrize("space", [macro(2), macro(3)])
+def test_different_architectures_are_different_graphs(space: MacroSpace) -> None:
+    graphs = {space.graph(arch) for arch in all_archs(space)}
+    assert len(graphs) == spaces.size(space)
+
+
 def test_describe() -> None:
     arch = Architecture("macro", (0, 5, 1, 4, 0, 0, 3, 1, 0, 1, 1, 1, 1, 1, 1, 2, 0, 0, 0, 0, 1))
     assert macro(6).describe(arch) == [
@@ -195,6 +201,32 @@ def test_any_json_parses_or_is_refused(value: object) -> None:
 def test_malformed_text_is_refused(text: str) -> None:
     with pytest.raises(UserError):
         spaces.from_text(text)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"schema": 2},
+        {"schema": None},
+        {"space": ""},
+        {"space": 3},
+        {"space": "a b"},
+        {"choices": ""},
+        {"choices": "000"},
+        {"choices": None},
+        {"choices": {}},
+        {"choices": [0, True, 0]},
+        {"choices": [0, 1.0, 0]},
+        {"choices": [0, -1, 0]},
+        {"choices": [0, 36, 0]},
+        {"choices": [[0]]},
+    ],
+)
+def test_malformed_json_is_refused(changes: dict[str, object]) -> None:
+    valid = {"schema": 1, "space": "macro", "choices": [0, 0, 0]}
+    assert spaces.from_json(valid) == Architecture("macro", (0, 0, 0))
+    with pytest.raises(UserError, match=f"{next(iter(changes))} must be"):
+        spaces.from_json(valid | changes)
 
 
 def test_very_long_input_is_refused_quickly_and_briefly() -> None:

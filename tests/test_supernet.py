@@ -14,7 +14,7 @@ from enas.config import SgdConfig
 from enas.execute import module_getter, run_merged, run_plain
 from enas.graph import Graph, GraphBuilder, Node
 from enas.network import Network, inherit
-from enas.ops import OPS, BatchNorm, Context, FactorizedReduction, Noise, Pool, initialise
+from enas.ops import OPS, BatchNorm, Context, Noise
 from enas.spaces import Architecture, MacroSpace
 from enas.supernet import Supernet
 from enas.training import sgd

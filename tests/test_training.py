@@ -1,4 +1,4 @@
-"""Schedules, the optimiser and its plain twin, non-finite steps, evaluation, standalone training, scoring."""
+"""Schedules, the optimiser and its plain twin, non-finite steps, standalone training."""
 
 from __future__ import annotations
 
@@ -15,17 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from enas import checkpoint
-from enas.config import DataConfig, ObjectiveConfig, SgdConfig
-from enas.data import DataSet, load
+from enas.config import DataConfig, SgdConfig
+from enas.data import DataSet, load, training_batches
 from enas.errors import UserError
-from enas.evaluators import SharedWeights
 from enas.graph import Graph
-from enas.objective import Scores, rewards
 from enas.runtime import Runtime
 from enas.spaces import Architecture
 from enas.standalone import Standalone
 from enas.supernet import Supernet
-from enas.training import Batch, evaluate, learning_rate, sgd, train_epoch
+from enas.training import Batch, learning_rate, sgd, train_epoch
 from tests.toys import images, macro, random_archs, seeded
 
 CPU = Runtime(torch.device("cpu"), torch.float32, 1)
@@ -93,8 +91,8 @@ def test_fused_sgd_matches_plain(momentum: float) -> None:
         plain.step()
         for (name, p), q in zip(fused_net.named_parameters(), plain_net.parameters(), strict=True):
             torch.testing.assert_close(p, q, rtol=0, atol=1e-6, msg=f"step {step}: {name}")
-    untouched = [p for p in fused_net.parameters() if p not in plain.state]
-    assert momentum == 0 or (untouched and not any(fused.state[p]["momentum_buffer"].any() for p in untouched))
+    untouched = [p for p, q in zip(fused_net.parameters(), plain_net.parameters(), strict=True) if q not in plain.state]
+    assert untouched and not any(fused.state[p]["momentum_buffer"].any() for p in untouched)
 
 
 def linear(batches: Sequence[Batch], config: SgdConfig, bad: Callable[[int], float] = lambda step: 0.0) -> Any:
@@ -158,6 +156,32 @@ def test_loss_is_the_mean_over_architectures() -> None:
     assert (stats.images, stats.child_images, first_stats.child_images) == (6, 12, 6)
 
 
+@pytest.mark.parametrize("momentum", [0.9, 0.0])
+def test_steps_of_an_epoch_leave_unsampled_weights_alone(momentum: float) -> None:
+    """Never sampled: not decayed. Sampled in an earlier step of the epoch: not carried on either."""
+    space, batch = macro(3), (images(6, (3, 8, 8)), torch.arange(6) % 5)
+    supernet, config = Supernet(space, seeded()), SgdConfig(weight_decay=0.1, lr_max=0.1, momentum=momentum)
+    graphs = [space.graph(Architecture("macro", choices)) for choices in ((0, 1, 1, 4, 0, 0), (3, 2, 1, 5, 0, 0))]
+    optimizer = sgd(supernet, config)
+
+    def state() -> dict[str, tuple[Tensor, Tensor]]:
+        buffers = {p: optimizer.state[p]["momentum_buffer"] for p in supernet.parameters()}
+        return {name: (p.detach().clone(), buffers[p].clone()) for name, p in supernet.named_parameters()}
+
+    states = [state()]
+    optimizer.register_step_post_hook(lambda *_: states.append(state()))
+    train_epoch(lambda x, step: supernet(x, [graphs[step]]), optimizer, [batch] * 2, 2, config, CPU, epoch=0, epochs=1)
+    sampled = []
+    for graph, before, after in zip(graphs, states, states[1:], strict=False):
+        keys = tuple(f"weights.{node.key}." for node in graph.nodes if node.key)
+        sampled.append({name for name in before if name.startswith(keys)})
+        for name in before:
+            assert torch.equal(before[name][0], after[name][0]) != (name in sampled[-1]), name
+            if name not in sampled[-1]:
+                assert torch.equal(before[name][1], after[name][1]), name
+    assert len(states) == 3 and sampled[0] - sampled[1] and sampled[0] | sampled[1] < set(before)
+
+
 def test_gradient_is_clipped() -> None:
     space, batch = macro(2), (images(6, (3, 8, 8)), torch.arange(6) % 5)
     supernet, graph = Supernet(space, seeded()), space.graph(Architecture("macro", (0, 1, 1)))
@@ -172,52 +196,20 @@ def test_gradient_is_clipped() -> None:
     assert clipped_stats.grad_norm == pytest.approx(stats.grad_norm)  # what is reported is the norm before clipping
 
 
-# ---- evaluation
-
-
-def test_evaluation_on_known_logits_with_uneven_batches() -> None:
-    logits = torch.randn(2, 7, 4, generator=seeded()) * 2
-    labels = torch.tensor([0, 1, 2, 3, 0, 1, 2])
-    logits[1, :3] = 0
-    logits[1, torch.arange(3), labels[:3]] = 9.0  # the second architecture knows the first three
-    numbers = torch.arange(7.0)[:, None, None, None]
-    batches = [(numbers[i:j], labels[i:j]) for i, j in ((0, 4), (4, 6), (6, 7))]
-    heard: list[int] = []
-    scores = evaluate(lambda x: logits[:, x.flatten().long()], batches, CPU, heard.append)
-    for a in range(2):
-        assert scores.loss[a].item() == pytest.approx(F.cross_entropy(logits[a], labels).item(), rel=1e-5)
-        assert scores.accuracy[a].item() == pytest.approx((logits[a].argmax(1) == labels).float().mean().item())
-    assert scores.images == 7 and heard == [8, 4, 2] and not scores.failed.any()
-
-
-def test_failed_architecture_does_not_spoil_the_others() -> None:
-    logits = torch.zeros(3, 4, 2)
-    logits[1, 2] = math.nan
-    logits[2, 1] = math.inf
-    scores = evaluate(lambda x: logits, [(torch.zeros(4, 1, 1, 1), torch.zeros(4, dtype=torch.int64))], CPU)
-    assert scores.failed.tolist() == [False, True, True] and scores.loss[0].item() == pytest.approx(math.log(2))
-
-
-@pytest.mark.parametrize(("metric", "expected"), [("accuracy", [0.5, 0.25]), ("loss", [0.5, 0.2])])
-def test_rewards(metric: str, expected: list[float]) -> None:
-    loss = torch.tensor([math.log(2), math.log(5), math.nan, math.inf])
-    result = rewards(Scores(torch.tensor([0.5, 0.25, 0.9, 0.1]), loss, 10), ObjectiveConfig(metric=metric))
-    torch.testing.assert_close(result, torch.tensor([*expected, math.nan, math.nan]), equal_nan=True)
-
-
 # ---- standalone
 
 
 @pytest.fixture(scope="module")
 def digits() -> DataSet:
-    data = load(DataConfig(name="digits"), torch.device("cpu"))
-    return dataclasses.replace(data, train=data.train.subset(torch.arange(384)))
+    return load(DataConfig(name="digits"), torch.device("cpu"))
 
 
-def standalone(data: DataSet, seed: int = 0) -> Standalone:
-    space = macro(2, data.input_shape, data.num_classes, width=6)
-    config = SgdConfig(batch_size=32, lr_max=0.1, lr_min=0.001, dropout=0.2)
-    return Standalone(space.graph(Architecture("macro", (0, 2, 1))), data, data.train, config, 3, seed, CPU)
+def standalone(data: DataSet, images: int, seed: int = 0, **options: Any) -> Standalone:
+    """A small network on the first training images, for three epochs."""
+    data = dataclasses.replace(data, train=data.train.subset(torch.arange(images)))
+    space = macro(2, data.input_shape, data.num_classes, width=12)
+    config = SgdConfig(**{"batch_size": 16, "lr_max": 0.1, "lr_min": 0.001, "dropout": 0.2, **options})
+    return Standalone(space.graph(Architecture("macro", (0, 0, 1))), data, data.train, config, 3, seed, CPU)
 
 
 def same_state(a: Standalone, b: Standalone) -> bool:
@@ -225,49 +217,42 @@ def same_state(a: Standalone, b: Standalone) -> bool:
     return all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-def test_standalone_follows_from_its_seed_learns_and_resumes_bit_equal(digits: DataSet, tmp_path: Path) -> None:
-    whole, again, other = (standalone(digits, seed) for seed in (0, 0, 1))
-    losses = [whole.train_epoch().loss for _ in range(3)]
-    assert losses[2] < 0.5 * losses[0]
-    assert whole.score(digits.train).accuracy.item() > 0.6  # chance is 0.1
-    other.train_epoch()
-    again.train_epoch()
-    assert not same_state(again, other)
+def test_standalone_learns_the_digits(digits: DataSet) -> None:
+    training = standalone(digits, 600)
+    losses = [training.train_epoch().loss for _ in range(3)]
+    assert losses[2] < 0.7 * losses[0]
+    assert training.score(digits.test).accuracy.item() > 0.6  # chance is 0.1
 
+
+def test_standalone_matches_a_plain_loop(digits: DataSet) -> None:
+    training = standalone(digits, 64, dropout=0.0, lr_min=0.1)  # a constant rate
+    network, draws = copy.deepcopy(training.network).train(), torch.Generator()
+    draws.set_state(training.draws.get_state())
+    optimizer = torch.optim.SGD(network.parameters(), 0.1, 0.9, weight_decay=5e-4, nesterov=True, foreach=False)
+    data = training.data
+    for _ in range(2):
+        losses = []
+        for x, y in training_batches(training.images, 16, data.augmentation, data.mean, data.std, draws):
+            loss = F.cross_entropy(network(x), y)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(network.parameters(), training.config.grad_clip)
+            optimizer.step()
+            losses.append(loss.item())
+        # 4 steps an epoch; rounding differs between the fused and the plain optimiser
+        assert training.train_epoch().loss == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+
+
+def test_standalone_follows_from_its_seed_and_resumes_bit_equal(digits: DataSet, tmp_path: Path) -> None:
+    whole, again, other = (standalone(digits, 64, seed) for seed in (0, 0, 1))
+    for training in (whole, again, other):
+        training.train_epoch()
+    assert same_state(again, whole) and not same_state(other, whole)
     checkpoint.save(tmp_path / "state", again.state_dict())
-    resumed = standalone(digits, 0)
+    resumed = standalone(digits, 64)
     resumed.load_state_dict(checkpoint.load(tmp_path / "state"))
     for _ in range(2):
-        again.train_epoch()
+        whole.train_epoch()
         resumed.train_epoch()
-    assert resumed.epoch == 3 and same_state(again, whole) and same_state(resumed, whole)
-
-
-# ---- scoring by shared weights
-
-
-def test_shared_weights_score_equals_one_by_one_and_scores_duplicates_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    space = macro(3)
-    supernet, archs = Supernet(space, seeded()), random_archs(space, 5)
-    labels = torch.arange(12) % 5
-    batches = [(images(7, (3, 8, 8)), labels[:7]), (images(5, (3, 8, 8), seed=1), labels[7:])]
-    alone = [SharedWeights(supernet, space, CPU).score([arch], batches) for arch in archs]
-    passes: list[int] = []
-    forward = Supernet.forward
-
-    def counted(self: Supernet, x: Tensor, graphs: Sequence[Graph], noise: Any = None) -> Tensor:
-        passes.append(len(graphs))
-        return forward(self, x, graphs, noise)
-
-    monkeypatch.setattr(Supernet, "forward", counted)
-    asked = [*archs, archs[0], archs[2], archs[0]]
-    for per_pass, expected in ((1, [1] * 10), (2, [2, 2, 2, 2, 1, 1]), (8, [5, 5])):
-        passes.clear()
-        work: list[int] = []
-        scores = SharedWeights(supernet, space, CPU, per_pass).score(asked, batches, work.append)
-        assert passes == expected and sum(work) == 5 * 12 and scores.images == 12
-        order = [0, 1, 2, 3, 4, 0, 2, 0]
-        for i, arch in enumerate(order):
-            torch.testing.assert_close(scores.loss[i], alone[arch].loss[0], rtol=1e-5, atol=1e-6)
-            torch.testing.assert_close(scores.accuracy[i], alone[arch].accuracy[0])
-    assert all(p.grad is None and not scores.loss.requires_grad for p in supernet.parameters())
+    assert resumed.epoch == 3 and same_state(resumed, whole)
+    assert not same_state(again, whole)  # epochs do change the weights

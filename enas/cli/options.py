@@ -55,7 +55,7 @@ def preset_name(preset: str | None, config_file: Path | None) -> str:
     """The preset to start from: the option's, else the file's, else `quick`."""
     if preset is None and config_file is not None:
         preset = read_toml(config_file).get("preset")
-    if preset is not None and preset not in PRESETS:
+    if preset is not None and (not isinstance(preset, str) or preset not in PRESETS):
         raise UserError(f"preset must be one of {', '.join(PRESETS)}, but {config_file} has {preset!r}")
     return preset or "quick"
 

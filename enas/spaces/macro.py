@@ -66,7 +66,8 @@ class MacroSpace:
         builder = GraphBuilder(self.input_shape)
         outputs = [self._stem(builder)]
         for layer in range(1, self.options.layers + 1):
-            inputs = [self._at(builder, outputs, source, layer) for source in range(layer)]
+            sources = range(min(layer - 1, 1), layer)  # the stem (0) feeds layer 1 alone
+            inputs = [self._at(builder, outputs, source, layer) for source in sources]
             branches = [builder.add(op, (inputs[-1],), self._shape(layer), f"layer{layer}/{op}") for op in OPERATIONS]
             outputs.append(builder.add("sum_norm", branches[:1], self._shape(layer), f"layer{layer}/norm"))
         builder.add("classifier", (outputs[-1],), (self.num_classes, 1, 1), "classifier")
