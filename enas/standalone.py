@@ -71,6 +71,7 @@ class Standalone:
             self.runtime,
             epoch=self.epoch,
             epochs=self.epochs,
+            statistics=list(self.network.buffers()),
             on_step=on_step,
         )
         self.epoch += 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -91,13 +91,15 @@ def train_epoch(
     *,
     epoch: int,
     epochs: int,
+    statistics: Sequence[Tensor] = (),
     on_step: Callable[[int], None] = lambda child_images: None,
 ) -> EpochStats:
     """Train for one epoch of `steps` batches; `on_step` hears the child images of each step.
 
     The loss is the mean over architectures of their cross-entropies on the same images. A step whose
     gradient is not finite is skipped on the device and counted; more than `max_nonfinite` of them
-    raise UserError, with nothing written.
+    raise UserError, with nothing written. `statistics` are the model's running batch-norm statistics, which
+    a skipped step must not spoil either.
     """
     start = time.perf_counter()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -107,6 +109,7 @@ def train_epoch(
     rate = config.lr_max
     for step, (inputs, labels) in enumerate(batches):
         rate = optimizer.param_groups[0]["lr"] = learning_rate(config, epoch + step / steps, epochs)
+        kept = [statistic.clone() for statistic in statistics]
         with runtime.autocast():
             logits = model(inputs, step).float()  # [A, N, classes]
         targets = repeat(labels, "n -> (a n)", a=len(logits))
@@ -119,6 +122,8 @@ def train_epoch(
         optimizer.found_inf = bad.float()  # type: ignore[attr-defined]  # the fused kernel then does nothing
         optimizer.step()
         with torch.no_grad():
+            for statistic, old in zip(statistics, kept, strict=True):
+                statistic.copy_(torch.where(bad, old, statistic))
             right = (flat.argmax(1) == targets).float().mean()
             sums += torch.where(bad, 0.0, torch.stack([loss, right, norm]))
             skipped += bad

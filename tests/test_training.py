@@ -224,6 +224,20 @@ def test_standalone_learns_the_digits(digits: DataSet) -> None:
     assert training.score(digits.test).accuracy.item() > 0.6  # chance is 0.1
 
 
+def test_a_skipped_step_leaves_running_statistics_alone(digits: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    def with_an_infinite_pixel(*arguments: Any) -> Any:
+        for step, (inputs, labels) in enumerate(training_batches(*arguments)):
+            if step == 2:
+                inputs[0, 0, 0, 0] = math.inf
+            yield inputs, labels
+
+    training = standalone(digits, 80)
+    monkeypatch.setattr("enas.standalone.training_batches", with_an_infinite_pixel)
+    assert training.train_epoch().skipped_steps == 1
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in training.network.state_dict().values())
+    assert not bool(training.score(digits.test).failed.any())
+
+
 def test_standalone_matches_a_plain_loop(digits: DataSet) -> None:
     training = standalone(digits, 64, dropout=0.0, lr_min=0.1)  # a constant rate
     network, draws = copy.deepcopy(training.network).train(), torch.Generator()
