@@ -44,7 +44,7 @@ def cpu() -> tuple[SearchConfig, RetrainConfig]:
         derive=DeriveConfig(samples=60, random=60, finalists=3, finalist_epochs=1),
     )
     retrain = RetrainConfig(
-        epochs=5,
+        epochs=8,
         sgd=SgdConfig(schedule="one-cycle", lr_max=0.2, lr_min=0.0002, label_smoothing=0.1, dropout=0.0),
     )
     return search, retrain
