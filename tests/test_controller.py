@@ -71,7 +71,7 @@ def test_entropies_add_up_to_the_exact_entropy(name: str) -> None:
     assert exact < math.log(size(space)) - 0.01
 
 
-def test_probabilities_of_decisions_multiply_to_that_of_the_architecture() -> None:
+def test_probabilities_of_decisions_give_log_probability_and_entropy() -> None:
     space = macro(4)
     choices = as_tensor(random_archs(space, 10))
     rollout = policy(space).read(choices)
@@ -81,6 +81,9 @@ def test_probabilities_of_decisions_multiply_to_that_of_the_architecture() -> No
         torch.testing.assert_close(probabilities.sum(1), torch.ones(10, dtype=torch.float64))
         product *= probabilities.gather(1, choices[:, d : d + 1]).squeeze(1)
     torch.testing.assert_close(rollout.log_probs.exp(), product)
+    # not the surprise -log p, whose mean is the same
+    entropies = sum(-(p * p.log()).sum(1) for p in rollout.probabilities)
+    torch.testing.assert_close(rollout.entropies, entropies)
 
 
 def test_later_decisions_depend_on_earlier_choices() -> None:

@@ -83,6 +83,7 @@ def _search(run_config: SearchConfig, path: Path, resuming: bool) -> None:
         err=True,
     )
     progress = Progress(total_work(run_config, len(data.train) - validation, validation).units, "search")
+    warned = False
     records = run(run_config, data, folder, runtime, progress.work, progress.skip)
     with TensorBoard(path / "tensorboard", folder.records()) as board:
         for record in records:
@@ -94,7 +95,8 @@ def _search(run_config: SearchConfig, path: Path, resuming: bool) -> None:
                     f"proxy {record.controller_proxy_accuracy:.3f} minus random {gap.mean:+.3f} "
                     f"entropy {record.entropy_share:.0%}"
                 )
-                if record.warning:
+                if record.warning and not warned:
+                    warned = True  # every record has it; one line is enough here
                     progress.say(f"warning: epoch {record.epoch + 1}: {record.warning}")
             elif isinstance(record, FinalistRecord):
                 progress.show(f"finalist {record.rank} standalone {record.standalone_accuracy or math.nan:.3f}")
