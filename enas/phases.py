@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -56,7 +55,7 @@ class Search:
         self.evaluator = SharedWeights(self.supernet, self.space, runtime)
         self.draws = {name: generator(seed, name) for name in ("images", "architectures", "validation")}
         # what a checkpoint must agree with: the configuration and the images
-        self.identity = f"{config.to_dict(run_config)} {fingerprint(data)}"
+        self.identity = f"{config.to_dict(run_config)} {data.fingerprint()}"
         self.epoch = 0
         self.weights_stats: EpochStats | None = None  # of this epoch's first phase, once it is done
         self.num_records = 0
@@ -223,14 +222,6 @@ class Search:
             ) from None
         self.folder.truncate_records(self.num_records)
         self.on_resume(work_before_epoch(self.config, self.epoch, len(self.train)).units)
-
-
-def fingerprint(data: DataSet) -> str:
-    """A hash of the training images and labels, to tell data sets apart."""
-    digest = hashlib.sha256()
-    for tensor in (data.train.images, data.train.labels):
-        digest.update(tensor.cpu().contiguous().numpy().data)
-    return digest.hexdigest()[:16]
 
 
 def collapse_warning(shares: dict[str, dict[str, float]]) -> str | None:

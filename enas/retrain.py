@@ -15,7 +15,6 @@ from enas.data import DataSet, random_batch
 from enas.errors import UserError
 from enas.network import Network
 from enas.objective import Scores
-from enas.phases import fingerprint
 from enas.records import RetrainRecord, finite
 from enas.runs import RunFolder
 from enas.runtime import Runtime, generator, versions
@@ -56,7 +55,7 @@ def retrain(
     training = Standalone(
         space.graph(arch), data, data.train, run_config.sgd, run_config.epochs, run_config.seed, runtime
     )
-    identity = f"{config.to_dict(run_config)} {fingerprint(data)}"
+    identity = f"{config.to_dict(run_config)} {data.fingerprint()}"
     before_s = 0.0
     if folder.checkpoint.exists():
         before_s = _restore(training, folder, identity)

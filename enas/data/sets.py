@@ -5,6 +5,7 @@ Shapes: N images, H W C. Images stay uint8 with the channels last until a batch 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import torch
@@ -74,6 +75,13 @@ class DataSet:
     def num_classes(self) -> int:
         """How many classes there are."""
         return len(self.classes)
+
+    def fingerprint(self) -> str:
+        """A hash of the training images and labels, to tell data sets apart."""
+        digest = hashlib.sha256()
+        for tensor in (self.train.images, self.train.labels):
+            digest.update(tensor.cpu().contiguous().numpy().data)
+        return digest.hexdigest()[:16]
 
 
 def check_memory(count: int, size: int, channels: int, limit_gib: float) -> None:
