@@ -43,6 +43,10 @@ def main(data: str, preset: str, output: Path, num_random: int, seed: int) -> No
     rows = {
         name: read(output / name) for name in ("derived", *(f"random{i + 1}" for i in range(num_random)), "resnet20")
     }
+    recipes = {name: {**row["config"], "arch": ""} for name, row in rows.items()}
+    different = [name for name, recipe in recipes.items() if recipe != recipes["derived"]]
+    if different:
+        raise SystemExit(f"all networks must be trained with one recipe, but these were not: {', '.join(different)}")
     report = {"environment": versions(), "preset": preset, "seed": seed, "search": search, "retrained": rows}
     (output / "end_to_end.json").write_text(json.dumps(report, indent=2) + "\n")
     print("\n".join(table(rows)))

@@ -42,7 +42,8 @@ def retrain_base(target: str | None, reference: str | None, preset: str | None) 
         base = PRESETS[preset or (run_config.preset if run_config.preset in PRESETS else "quick")]()[1]
         base = config.update(base, {"data": config.to_dict(run_config.data), "space": config.to_dict(run_config.space)})
         default = result_path.parent / ("retrain" if reference is None else reference)
-        return config.update(base, {"arch": arch or found}), default
+        # a preset's width is meant for what was searched, not for the reference
+        return config.update(base, {"arch": arch or found, **({"width": None} if reference else {})}), default
     if target is not None and arch is None:
         parsed = spaces.from_text(target) if ":" in target else None
         if parsed is None:
@@ -52,7 +53,7 @@ def retrain_base(target: str | None, reference: str | None, preset: str | None) 
         spaces.options_for(parsed, config.MacroOptions())
         arch = target
     base = PRESETS[preset or "quick"]()[1]
-    return config.update(base, {"arch": arch}), default_folder("retrain")
+    return config.update(base, {"arch": arch, **({"width": None} if reference else {})}), default_folder("retrain")
 
 
 def existing(target: str | None) -> Path | None:

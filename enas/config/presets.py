@@ -28,7 +28,7 @@ def quick() -> tuple[SearchConfig, RetrainConfig]:
         controller=ControllerConfig(warmup_epochs=20, updates=20, architectures_per_update=16, batch_size=100, lr=3e-3),
         derive=DeriveConfig(finalists=4, finalist_epochs=8),
     )
-    retrain = RetrainConfig(epochs=60, data=search.data, sgd=SgdConfig(schedule="one-cycle", **sgd))
+    retrain = RetrainConfig(epochs=60, data=search.data, space=search.space, sgd=SgdConfig(schedule="one-cycle", **sgd))
     return search, retrain
 
 
@@ -45,6 +45,7 @@ def cpu() -> tuple[SearchConfig, RetrainConfig]:
     )
     retrain = RetrainConfig(
         epochs=8,
+        space=search.space,
         sgd=SgdConfig(schedule="one-cycle", lr_max=0.2, lr_min=0.0002, label_smoothing=0.1, dropout=0.0),
     )
     return search, retrain
