@@ -19,6 +19,7 @@ from enas.records import DeriveRecord, FinalistRecord, Record, difference, finit
 from enas.runtime import derived_seed, generator, versions
 from enas.spaces import Architecture
 from enas.standalone import Standalone
+from enas.training import UNLIMITED
 
 
 def derive(state: Search) -> Iterator[Record]:
@@ -30,7 +31,7 @@ def derive(state: Search) -> Iterator[Record]:
     for rank, finalist in enumerate(state.derived["finalists"], start=1):
         if "standalone_accuracy" in finalist:
             continue
-        finalist["standalone_accuracy"] = _train_finalist(state, rank, finalist)
+        finalist["standalone_accuracy"] = _train_finalist(state, finalist)
         record = FinalistRecord(
             rank=rank,
             arch=finalist["text"],
@@ -89,14 +90,14 @@ def _scored(state: Search, arch: Architecture, accuracy: float, loss: float, rew
     }
 
 
-def _train_finalist(state: Search, rank: int, finalist: dict[str, Any]) -> float | None:
+def _train_finalist(state: Search, finalist: dict[str, Any]) -> float | None:
     """Validation accuracy after a short training from scratch; None without training or where it diverged."""
     epochs = state.config.derive.finalist_epochs
     if epochs == 0:
         return None
     weights = state.config.weights
     sgd = SgdConfig(**{f.name: getattr(weights, f.name) for f in dataclasses.fields(SgdConfig)})
-    sgd = dataclasses.replace(sgd, schedule="one-cycle", max_nonfinite=10**9)  # a failed child never ends the run
+    sgd = dataclasses.replace(sgd, schedule="one-cycle", max_nonfinite=UNLIMITED)  # a failed child never ends the run
     training = Standalone(
         state.evaluator.graph(spaces.from_json(finalist["arch"])),
         state.data,

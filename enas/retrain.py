@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from enas import checkpoint, config, spaces
-from enas.config import RetrainConfig
+from enas.config import DataConfig, RetrainConfig
 from enas.cost import cost
 from enas.data import DataSet, random_batch
 from enas.errors import UserError
@@ -24,6 +24,8 @@ from enas.training import seconds_per_step
 
 SCHEMA = 1
 MODEL = "model.safetensors"
+SPLIT_SETTINGS = ("split_seed", "test_fraction", "skip_unreadable")
+HEADER = ("space", "input_shape", "classes", "mean", "std", "split")  # as JSON, beside format, schema and arch
 PROBES = 4  # training steps that the forecast runs
 OnWork = Callable[[int], None]
 
@@ -104,7 +106,7 @@ def _epochs(
         checkpoint.save(folder.checkpoint, state)
         yield record
     scores = training.score(training.data.test)
-    save_model(folder.path / MODEL, training.network, space, arch, training.data)
+    save_model(folder.path / MODEL, training.network, space, arch, training.data, run_config.data)
     result = _result(training, run_config, space, arch, scores)
     result["elapsed_s"] = before_s + time.perf_counter() - started
     checkpoint.write_json(folder.result, finite(result))
@@ -138,7 +140,9 @@ def _result(
     }
 
 
-def save_model(path: Path, network: Network, space: SearchSpace, arch: Architecture, data: DataSet) -> None:
+def save_model(
+    path: Path, network: Network, space: SearchSpace, arch: Architecture, data: DataSet, data_config: DataConfig
+) -> None:
     """Weights as safetensors; the header says which network they belong to and what images it expects."""
     header = {
         "format": "enas",
@@ -149,6 +153,8 @@ def save_model(path: Path, network: Network, space: SearchSpace, arch: Architect
         "classes": json.dumps(list(data.classes)),
         "mean": json.dumps(list(data.mean)),
         "std": json.dumps(list(data.std)),
+        # which images are test images where a folder has no test/
+        "split": json.dumps({name: getattr(data_config, name) for name in SPLIT_SETTINGS}),
     }
     checkpoint.save_model(path, dict(network.state_dict()), header)
 
@@ -159,7 +165,7 @@ def load_model(path: Path) -> tuple[Network, dict[str, Any]]:
     try:
         if text["format"] != "enas" or text["schema"] != str(SCHEMA):
             raise UserError(f"format enas, schema {SCHEMA}, got {text['format']!r} and {text['schema']!r}")
-        header = {name: json.loads(text[name]) for name in ("space", "input_shape", "classes", "mean", "std")}
+        header = {name: json.loads(text[name]) for name in HEADER}
         arch = spaces.from_text(text["arch"])
         options = config.update(spaces.options_for(arch, config.MacroOptions()), header["space"])
         channels, height, width = header["input_shape"]
@@ -167,7 +173,7 @@ def load_model(path: Path) -> tuple[Network, dict[str, Any]]:
         spaces.validate(space, arch)
         network = Network(space.graph(arch), generator(0, "weights"))
         network.load_state_dict(tensors)
-    except (UserError, KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+    except (UserError, KeyError, TypeError, ValueError, RuntimeError, AttributeError, RecursionError) as error:
         reason = (str(error).splitlines() or [""])[0][:200]
         raise UserError(f"{path} must be a model that `enas retrain` wrote, but: {reason}") from None
     return network, {**header, "arch": text["arch"]}
@@ -181,7 +187,7 @@ def evaluate_model(network: Network, header: dict[str, Any], data: DataSet, runt
     if list(data.input_shape) != header["input_shape"]:
         raise UserError(
             f"the images must have the model's shape (C, H, W) {header['input_shape']}, "
-            f"but got {list(data.input_shape)}; give --image-size or other images"
+            f"but got {list(data.input_shape)}; give other images"
         )
     if list(data.classes) != header["classes"]:
         raise UserError(

@@ -41,6 +41,10 @@ class RunFolder:
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"the output must be a folder, but {self.path} is a file; give another --output")
         try:
+            if self.path.exists() and any(self.path.iterdir()):
+                raise UserError(
+                    f"the output folder must be new or empty, but {self.path} holds other files; give another --output"
+                )
             self.path.mkdir(parents=True, exist_ok=True)
             free = os.statvfs(self.path)
         except OSError as error:
@@ -93,9 +97,11 @@ class RunFolder:
         found = []
         for line in self._lines():
             try:
-                found.append(json.loads(line))
-            except ValueError:
+                record = json.loads(line)
+            except (ValueError, RecursionError):
                 break
+            if isinstance(record, dict) and isinstance(record.get("kind"), str):
+                found.append(record)
         return found
 
     def _lines(self) -> Iterator[str]:

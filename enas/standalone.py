@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from enas.config import SgdConfig
@@ -107,8 +106,3 @@ def score(
     network.eval()
     batches = evaluation_batches(images, EVALUATION_BATCH, data.mean, data.std)
     return evaluate(lambda inputs: network(inputs)[None], batches, runtime, on_step)
-
-
-def weights_of(network: Network) -> dict[str, torch.Tensor]:
-    """Parameters and running statistics by name, as saved with a model."""
-    return {name: tensor for name, tensor in network.state_dict().items()}

@@ -140,5 +140,10 @@ class Progress:
         """A line above the bar."""
         self._bar.write(text)
 
-    def finish(self) -> None:
-        self._bar.close()
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self._bar.close()  # so that what is printed next has a line of its own

@@ -23,6 +23,7 @@ from enas.runtime import Runtime
 
 Batch = tuple[Tensor, Tensor]  # float32 [N, C, H, W], int64 [N]
 Model = Callable[[Tensor, int], Tensor]
+UNLIMITED = 10**9  # max_nonfinite of a training whose failure is a result
 CHECK_EVERY = 100  # steps between looks at the number of skipped ones: each look waits for the device
 
 
@@ -133,7 +134,7 @@ def train_epoch(
             _check_finite(skipped, config)
         on_step(len(targets))
     optimizer.zero_grad(set_to_none=True)
-    num_skipped = _check_finite(skipped, config)
+    num_skipped = _check_finite(skipped, config, steps)
     loss_mean, accuracy, grad_norm = (sums / max(1, steps - num_skipped)).tolist()
     seconds = time.perf_counter() - start
     return EpochStats(loss_mean, accuracy, grad_norm, rate, num_skipped, images, child_images, seconds)
@@ -179,12 +180,14 @@ def evaluate(
         on_step(logits.shape[0] * logits.shape[1])
     assert totals is not None, "an evaluation needs at least one batch"
     accuracy, loss = (totals / images).cpu()
-    return Scores(accuracy, loss, images)
+    # logits that are not finite still have an arg max, so a failed architecture would have an accuracy by luck
+    return Scores(torch.where(torch.isfinite(loss), accuracy, 0.0), loss, images)
 
 
-def _check_finite(skipped: Tensor, config: SgdConfig) -> int:
+def _check_finite(skipped: Tensor, config: SgdConfig, steps: int | None = None) -> int:
+    """The number of skipped steps. Raises UserError past the limit, or where all `steps` of an epoch were skipped."""
     count = int(skipped.item())
-    if count > config.max_nonfinite:
+    if count > config.max_nonfinite or (count == steps and count > 0 and config.max_nonfinite < UNLIMITED):
         raise UserError(
             f"the loss must stay finite, but {count} steps of one epoch were not (limit {config.max_nonfinite}); "
             "the last checkpoint is intact; start a new run with a lower learning rate (--lr-max)"

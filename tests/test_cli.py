@@ -205,6 +205,8 @@ def test_search_and_retrain_an_image_folder(tmp_path: Path) -> None:
         (["--resume", "x", "--seed", "1"], "goes with no other option"),
         (["--image-size", "3"], "image_size must be at least 4"),
         (["--cutout", "8"], "--cutout must be smaller"),
+        (["--epochs", "10"], "the controller must have epochs to learn in"),
+        (["--lr-max", "0.0001"], "the lowest learning rate must not be above"),
     ],
 )
 def test_bad_options(arguments: list[str], match: str, tmp_path: Path) -> None:
@@ -241,6 +243,43 @@ def test_a_run_folder_is_never_overwritten(searched: Path, retrained: Path, tmp_
 def test_bad_architectures(target: str, match: str, tmp_path: Path) -> None:
     fails("retrain", target, "--output", tmp_path / "run", match=match)
     assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_other_files_in_the_output_folder_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "tensorboard").mkdir()
+    (tmp_path / "tensorboard" / "mine.txt").write_text("mine")
+    fails("search", *TINY_OPTIONS, "--output", tmp_path, match="must be new or empty")
+    assert (tmp_path / "tensorboard" / "mine.txt").read_text() == "mine"
+    assert os.listdir(tmp_path) == ["tensorboard"]
+
+
+@pytest.mark.parametrize("values", [{}, {"finalists": 3}, {"finalists": [{}]}, {"random_baseline": None}])
+def test_damaged_results_of_finished_runs(searched: Path, tmp_path: Path, values: dict[str, Any]) -> None:
+    for name in ("config.json", "result.json"):
+        (tmp_path / name).write_bytes((searched / name).read_bytes())
+    damaged = {**json.loads((searched / "result.json").read_text()), **values} if values else values
+    (tmp_path / "result.json").write_text(json.dumps(damaged))
+    fails("search", "--resume", tmp_path, match="must be a")
+
+
+def test_evaluate_uses_the_test_images_of_the_training(tmp_path: Path) -> None:
+    data = images(tmp_path / "pets", {"cat": 20, "dog": 20})
+    split = ["--set", "data.test_fraction=0.4", "--set", "data.split_seed=7"]
+    arguments = ["retrain", "macro:0", "--data", data, *RETRAIN, "--batch-size", "8", *split, "--width", "4"]
+    assert enas(*arguments, "--output", tmp_path / "r").exit_code == 0
+    trained = json.loads((tmp_path / "r" / "result.json").read_text())
+    result = enas("evaluate", tmp_path / "r", "--data", data, "--precision", "float32", "--json")
+    again = json.loads(result.output)
+    assert again["test_images"] == trained["test_images"] == 16
+    assert again["test_loss"] == trained["test_loss"]
+
+
+def test_text_architectures_and_reference_are_retrained_at_their_own_width(searched: Path) -> None:
+    printed = enas("retrain", "macro:0", "--preset", "cpu", "--print-config").output
+    assert "\nwidth = 16\n" in printed
+    printed = enas("retrain", searched, "--preset", "cifar10-macro", "--reference", "resnet20", "--print-config").output
+    assert "# width =" in printed
+    fails("retrain", "macro:0", "--reference", "resnet20", match="leave one out")
 
 
 def test_resume_wants_the_right_kind_of_folder(searched: Path, retrained: Path) -> None:

@@ -132,6 +132,8 @@ def test_too_many_nonfinite_steps_stop_the_run() -> None:
     config = SgdConfig(max_nonfinite=2)
     *_, stats = linear(some_batches(5), config, lambda step: math.nan if step < 2 else 0.0)
     assert stats.skipped_steps == 2
+    with pytest.raises(UserError, match="5 steps of one epoch were not"):  # nothing was learned at all
+        linear(some_batches(5), SgdConfig(max_nonfinite=20), lambda step: math.nan)
     with pytest.raises(UserError, match=r"3 steps of one epoch were not \(limit 2\)"):
         linear(some_batches(5), config, lambda step: math.nan if step < 3 else 0.0)
 

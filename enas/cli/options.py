@@ -86,9 +86,7 @@ def to_toml(values: Mapping[str, Any], prefix: str = "") -> str:
     return "\n".join([*lines, *tables])
 
 
-def _fields(
-    config_class: type, prefix: str = "", given: type | None = None
-) -> Iterator[tuple[str, dataclasses.Field[Any], Any]]:
+def _fields(config_class: type, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any], Any]]:
     """(path, field, type) of every field with an option of its own, in nested order."""
     hints = typing.get_type_hints(config_class)
     for field in dataclasses.fields(config_class):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from enas.errors import UserError
 
 if TYPE_CHECKING:
     from enas.data import DataSet
@@ -34,32 +38,46 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what a malformed result file breaks into one line for the user."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise UserError(
+            f"{path} must be an intact result of enas, but something in it is missing or wrong "
+            f"({type(error).__name__}: {error}); restore the file"
+        ) from None
+
+
 def print_search_result(path: Path, result: dict[str, Any]) -> None:
-    best, baseline = result["finalists"][0], result["random_baseline"]
-    gap = baseline["controller_minus_random"]
-    standalone = best["standalone_accuracy"]
-    click.echo(f"architecture  {result['text']}")
-    click.echo(f"costs         {best['params']:,} parameters, {best['macs']:,} MACs")
-    click.echo(
-        f"proxy         {best['proxy_accuracy']:.4f} accuracy under shared weights"
-        + (f"; {standalone:.4f} after a short training of its own" if standalone is not None else "")
-        + " (validation; neither is the final accuracy)"
-    )
-    click.echo(
-        f"from chance   controller minus random {gap['mean']:+.4f}, 95 % interval {gap['low']:+.4f} to "
-        f"{gap['high']:+.4f} ({baseline['controller']['count']} and {baseline['random']['count']} architectures)"
-    )
-    click.echo(f"time          {duration(result['elapsed_s'])}")
-    click.echo(f"result        {path / 'result.json'}")
-    click.echo(f"next          enas show {path}")
-    click.echo(f"              enas retrain {path}")
+    with reading(path):
+        best, baseline = result["finalists"][0], result["random_baseline"]
+        gap = baseline["controller_minus_random"]
+        standalone = best["standalone_accuracy"]
+        click.echo(f"architecture  {result['text']}")
+        click.echo(f"costs         {best['params']:,} parameters, {best['macs']:,} MACs")
+        click.echo(
+            f"proxy         {best['proxy_accuracy']:.4f} accuracy under shared weights"
+            + (f"; {standalone:.4f} after a short training of its own" if standalone is not None else "")
+            + " (validation; neither is the final accuracy)"
+        )
+        click.echo(
+            f"from chance   controller minus random {gap['mean']:+.4f}, 95 % interval {gap['low']:+.4f} to "
+            f"{gap['high']:+.4f} ({baseline['controller']['count']} and {baseline['random']['count']} architectures)"
+        )
+        click.echo(f"time          {duration(result['elapsed_s'])}")
+        click.echo(f"result        {path / 'result.json'}")
+        click.echo(f"next          enas show {path}")
+        click.echo(f"              enas retrain {path}")
 
 
 def print_retrain_result(path: Path, result: dict[str, Any]) -> None:
-    click.echo(f"architecture  {result['text']}")
-    click.echo(f"costs         {result['params']:,} parameters, {result['macs']:,} MACs")
-    click.echo(f"test          {result['test_accuracy']:.4f} accuracy on {result['test_images']:,} images")
-    click.echo(f"time          {duration(result['elapsed_s'])}")
-    click.echo(f"result        {path / 'result.json'}, {path / 'model.safetensors'}")
-    click.echo(f"next          enas show {path}")
-    click.echo(f"              enas evaluate {path / 'model.safetensors'} --data NAME|DIR")
+    with reading(path):
+        click.echo(f"architecture  {result['text']}")
+        click.echo(f"costs         {result['params']:,} parameters, {result['macs']:,} MACs")
+        click.echo(f"test          {result['test_accuracy']:.4f} accuracy on {result['test_images']:,} images")
+        click.echo(f"time          {duration(result['elapsed_s'])}")
+        click.echo(f"result        {path / 'result.json'}, {path / 'model.safetensors'}")
+        click.echo(f"next          enas show {path}")
+        click.echo(f"              enas evaluate {path / 'model.safetensors'} --data NAME|DIR")

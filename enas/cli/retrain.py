@@ -10,7 +10,7 @@ import click
 from enas import config
 from enas.cli import options
 from enas.cli.output import data_line, duration, print_retrain_result, runtime_line
-from enas.cli.targets import retrain_base, start
+from enas.cli.targets import read_result, retrain_base, start
 from enas.config import RetrainConfig
 from enas.errors import UserError
 
@@ -57,7 +57,6 @@ def retrain(
 
 
 def _retrain(run_config: RetrainConfig, path: Path, resuming: bool) -> None:
-    from enas import checkpoint
     from enas.cost import cost
     from enas.records import to_dict
     from enas.retrain import forecast_s, network_space
@@ -68,7 +67,7 @@ def _retrain(run_config: RetrainConfig, path: Path, resuming: bool) -> None:
     folder = RunFolder(path)
     if resuming and folder.result.exists():
         click.echo(f"{path} is finished.")
-        print_retrain_result(path, checkpoint.read_json(folder.result))
+        print_retrain_result(path, read_result(path).values)
         return
     if not resuming:
         folder.check_new()
@@ -87,12 +86,11 @@ def _retrain(run_config: RetrainConfig, path: Path, resuming: bool) -> None:
     steps = max(1, len(data.train) // run_config.sgd.batch_size)
     progress = Progress(run_config.epochs * steps * min(len(data.train), run_config.sgd.batch_size), "retrain")
     records = run(run_config, data, folder, runtime, progress.work, progress.skip)
-    with TensorBoard(path / "tensorboard", folder.records()) as board:
+    with progress, TensorBoard(path / "tensorboard", folder.records()) as board:
         for record in records:
             board.write(to_dict(record))
             progress.show(
                 f"epoch {record.epoch + 1}/{run_config.epochs} loss {record.train_loss:.3f} "
                 f"training accuracy {record.train_accuracy:.3f}"
             )
-    progress.finish()
-    print_retrain_result(path, checkpoint.read_json(folder.result))
+    print_retrain_result(path, read_result(path).values)

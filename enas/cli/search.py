@@ -11,7 +11,7 @@ import click
 from enas import config, spaces
 from enas.cli import options
 from enas.cli.output import data_line, duration, print_search_result, runtime_line
-from enas.cli.targets import default_folder, start
+from enas.cli.targets import default_folder, read_result, start
 from enas.config import PRESETS, SEARCHABLE, SearchConfig
 from enas.errors import UserError
 
@@ -56,7 +56,6 @@ def search(
 
 
 def _search(run_config: SearchConfig, path: Path, resuming: bool) -> None:
-    from enas import checkpoint
     from enas.plan import total_work
     from enas.records import EpochRecord, FinalistRecord, to_dict
     from enas.runs import RunFolder
@@ -67,7 +66,7 @@ def _search(run_config: SearchConfig, path: Path, resuming: bool) -> None:
     folder = RunFolder(path)
     if resuming and folder.result.exists():
         click.echo(f"{path} is finished.")
-        print_search_result(path, checkpoint.read_json(folder.result))
+        print_search_result(path, read_result(path).values)
         return
     if not resuming:
         folder.check_new()
@@ -85,7 +84,7 @@ def _search(run_config: SearchConfig, path: Path, resuming: bool) -> None:
     progress = Progress(total_work(run_config, len(data.train) - validation, validation).units, "search")
     warned = False
     records = run(run_config, data, folder, runtime, progress.work, progress.skip)
-    with TensorBoard(path / "tensorboard", folder.records()) as board:
+    with progress, TensorBoard(path / "tensorboard", folder.records()) as board:
         for record in records:
             board.write(to_dict(record))
             if isinstance(record, EpochRecord):
@@ -100,5 +99,4 @@ def _search(run_config: SearchConfig, path: Path, resuming: bool) -> None:
                     progress.say(f"warning: epoch {record.epoch + 1}: {record.warning}")
             elif isinstance(record, FinalistRecord):
                 progress.show(f"finalist {record.rank} standalone {record.standalone_accuracy or math.nan:.3f}")
-    progress.finish()
-    print_search_result(path, checkpoint.read_json(folder.result))
+    print_search_result(path, read_result(path).values)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from enas import config, spaces
+from enas.cli.output import reading
 from enas.cli.targets import Result, existing, read_result
 from enas.config import SearchConfig
 
@@ -33,7 +34,8 @@ def evaluate(model: Path, data: str, device: str, precision: str, as_json: bool)
     path = model / MODEL if model.is_dir() else model
     network, header = load_model(path)
     runtime = start(config.RunConfig(device=device, precision=precision))
-    images = load(config.DataConfig(name=data, image_size=header["input_shape"][1]), runtime.device)
+    data_config = config.DataConfig(name=data, image_size=header["input_shape"][1])
+    images = load(config.update(data_config, header["split"]), runtime.device)
     scores = evaluate_model(network, header, images, runtime)
     result = {
         "arch": header["arch"],
@@ -88,9 +90,16 @@ def show(target: str, image_size: int, channels: int, classes: int, width: int |
         click.echo(f"  {line}")
     size = "x".join(map(str, space.input_shape))
     click.echo(f"{counts.params:,} parameters, {counts.macs:,} MACs for images {size} (channels, height, width)")
-    if found and "test_accuracy" in found.values:
-        click.echo(f"test accuracy {found.values['test_accuracy']:.4f}")
-    for finalist in found.values.get("finalists", ()) if found else ():
+    if found is not None:
+        with reading(Path(target)):
+            _show_scores(found.values)
+
+
+def _show_scores(values: dict[str, Any]) -> None:
+    """What a result file says of accuracies."""
+    if "test_accuracy" in values:
+        click.echo(f"test accuracy {values['test_accuracy']:.4f}")
+    for finalist in values.get("finalists", ()):
         standalone = finalist["standalone_accuracy"]
         click.echo(
             f"finalist: proxy {finalist['proxy_accuracy']:.4f}  "

@@ -44,6 +44,8 @@ def retrain_base(target: str | None, reference: str | None, preset: str | None) 
         default = result_path.parent / ("retrain" if reference is None else reference)
         # a preset's width is meant for what was searched, not for the reference
         return config.update(base, {"arch": arch or found, **({"width": None} if reference else {})}), default
+    if target is not None and reference is not None:
+        raise UserError(f"retrain takes a run or result beside --reference, but {target!r} is neither; leave one out")
     if target is not None and arch is None:
         parsed = spaces.from_text(target) if ":" in target else None
         if parsed is None:
@@ -104,6 +106,7 @@ def start(run_config: Config) -> tuple[Config, Runtime, DataSet]:
     from enas.data import load
     from enas.runtime import start
 
+    config.check(run_config)
     runtime = start(run_config)
     data = load(run_config.data, runtime.device)
     resolved: dict[str, Any] = {

@@ -1,6 +1,6 @@
 """Every setting of the program (settings.py), the presets (presets.py), and plain data (plain.py). No torch."""
 
-from enas.config.plain import from_text, space_options, to_dict, update
+from enas.config.plain import check, from_text, space_options, to_dict, update
 from enas.config.presets import PRESETS, cifar10_macro, cpu, quick
 from enas.config.settings import (
     SEARCHABLE,
@@ -35,6 +35,7 @@ __all__ = [
     "SgdConfig",
     "SpaceOptions",
     "WeightsConfig",
+    "check",
     "cifar10_macro",
     "cpu",
     "from_text",

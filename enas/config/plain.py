@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from enas.config.settings import SPACE_OPTIONS, SpaceOptions
+from enas.config.settings import SPACE_OPTIONS, RetrainConfig, SearchConfig, SpaceOptions
 from enas.errors import UserError
 
 
@@ -73,6 +73,24 @@ def from_text(config: Any, assignments: typing.Iterable[str]) -> Any:
             values = {part: values}
         config = update(config, values)
     return config
+
+
+def check(config: SearchConfig | RetrainConfig) -> None:
+    """Raise UserError for settings that are possible alone but not together."""
+    sgd = config.weights if isinstance(config, SearchConfig) else config.sgd
+    if sgd.lr_min > sgd.lr_max:
+        section = "weights" if isinstance(config, SearchConfig) else "sgd"
+        raise UserError(
+            f"the lowest learning rate must not be above the highest, but got lr_min {sgd.lr_min:g} and lr_max "
+            f"{sgd.lr_max:g}; give --set {section}.lr_min=... too"
+        )
+    if isinstance(config, SearchConfig) and config.searcher == "reinforce":
+        warmup = config.controller.warmup_epochs
+        if warmup >= config.epochs:
+            raise UserError(
+                f"the controller must have epochs to learn in, but all {config.epochs} are warm-up "
+                f"(controller.warmup_epochs is {warmup}); give more --epochs or --set controller.warmup_epochs=..."
+            )
 
 
 class _Text(str):

@@ -215,7 +215,7 @@ class DeriveConfig(Checked):
         20, "architectures of the controller and as many uniform ones scored after each epoch", low=2
     )
     images_per_epoch: int = setting(256, "validation images of that comparison", low=2)
-    batch_size: int = setting(250, "validation images in a pass when scoring on the whole set", low=2)
+    batch_size: int = setting(250, "validation images in a pass when scoring on the whole set", low=4)
 
 
 @dataclass(frozen=True, kw_only=True)
