@@ -30,7 +30,7 @@ def load(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes the unpickler raise anything, IndexError and AssertionError too
         raise UserError(
-            f"{path} must be a checkpoint of enas, but it cannot be read ({_first_line(error)}); "
+            f"{path} must be a checkpoint of enas, but it is damaged or another program's ({type(error).__name__}); "
             "start a new run, or bring back an intact copy"
         ) from None
     if not isinstance(state, dict):

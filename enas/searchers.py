@@ -34,8 +34,8 @@ class Proposal:
 class Told:
     """What an update saw: means over its architectures (NaN where a searcher has no such figure)."""
 
-    reward: float
-    baseline: float
+    reward: float  # without the entropy bonus
+    baseline: float  # of the rewards with the bonus, as read before the update
     advantage: float  # mean absolute value
     grad_norm: float
 
@@ -134,7 +134,8 @@ class Reinforce:
         # the entropy is part of the reward and detached: it acts through REINFORCE alone
         total = rewards + self.config.entropy_weight * rollout.entropies.detach()
         advantage, moved = advantages(total, self.baseline, self.config)
-        before = self.baseline if self.baseline is not None else moved
+        known = total[~total.isnan()]
+        first = known[0].item() if len(known) else float("nan")
         old = torch.tensor([p.log_prob for p in proposals])
         # proposals of the present policy have ratio 1 exactly, whatever rounding says
         fresh = torch.tensor([p.version == self.version for p in proposals])
@@ -143,14 +144,15 @@ class Reinforce:
         reinforce_loss(rollout, old, advantage, self.config).backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.controller.parameters(), self.config.grad_clip)
         self.optimizer.step()
-        self.baseline = moved
-        self.version += 1
-        return Told(
+        told = Told(
             reward=rewards.nanmean().item(),
-            baseline=float("nan") if before is None else before,
+            baseline=first if self.baseline is None else self.baseline,
             advantage=advantage.abs().mean().item(),
             grad_norm=norm.item(),
         )
+        self.baseline = moved
+        self.version += 1
+        return told
 
     @torch.no_grad()
     def entropy(self, archs: Sequence[Architecture]) -> float:
