@@ -35,7 +35,7 @@ def network_space(run_config: RetrainConfig, data: DataSet) -> tuple[SearchSpace
     arch = spaces.from_text(run_config.arch)
     options = spaces.options_for(arch, run_config.space)
     space = spaces.build(options, data.input_shape, data.num_classes)
-    spaces.validate(space, arch)
+    spaces.parse(space, run_config.arch)
     return (space if run_config.width is None else space.scaled(width=run_config.width)), arch
 
 

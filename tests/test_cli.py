@@ -236,6 +236,8 @@ def test_a_run_folder_is_never_overwritten(searched: Path, retrained: Path, tmp_
         ("macro:9", "layer1/op must be in 0..5, but got 9"),
         ("macro:0-3é", "choices must be the characters"),
         ("atlas:0", "space must be one of"),
+        ("macro:03-120-1", "dashes must separate the parts"),
+        ("macro:0-31-", "dashes must separate the parts"),
         ("macro:" + "0" * 5050, "layers must be at most 64"),
         ("../../x:1", "must look like"),
     ],

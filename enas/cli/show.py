@@ -76,7 +76,7 @@ def show(target: str, image_size: int, channels: int, classes: int, width: int |
         arch = spaces.from_text(target)
         options = spaces.options_for(arch, config.MacroOptions())
         space = spaces.build(options, (channels, image_size, image_size), classes)
-        spaces.validate(space, arch)
+        spaces.parse(space, target)
     if width is not None:
         space = space.scaled(width=width)
     counts = cost(space.graph(arch))

@@ -124,6 +124,15 @@ def from_text(text: str) -> Architecture:
     return Architecture(space, tuple(_DIGITS.index(c) for c in characters))
 
 
+def parse(space: SearchSpace, text: str) -> Architecture:
+    """The architecture of `space` with this text form. Raises UserError unless it is one, dashes included."""
+    arch = from_text(text)
+    validate(space, arch)
+    if to_text(space, arch) != text.strip():
+        raise UserError(f"dashes must separate the parts: {_short(to_text(space, arch))}, but got {_short(text)}")
+    return arch
+
+
 def from_json(value: Any) -> Architecture:
     """Read the JSON form. Raises UserError where it is malformed or of another schema."""
     if not isinstance(value, Mapping):
