@@ -9,24 +9,30 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+import torch
+
 from enas import checkpoint, config, searchers, spaces
-from enas.config import SgdConfig
+from enas.config import SgdConfig, StandaloneConfig
 from enas.cost import cost
-from enas.objective import rewards
+from enas.graph import signature
+from enas.objective import Scores, rewards
 from enas.phases import SCHEMA, Search
 from enas.plan import TRAINING_COST
 from enas.records import DeriveRecord, FinalistRecord, Record, difference, finite
-from enas.runtime import derived_seed, generator, versions
+from enas.runtime import derived_seed, versions
 from enas.spaces import Architecture
 from enas.standalone import Standalone
 from enas.training import UNLIMITED
+
+SCORED_TOGETHER = 8  # architectures between two chances to save
 
 
 def derive(state: Search) -> Iterator[Record]:
     """Score, train the finalists, write the result. Continues where `state.derived` says it stopped."""
     if "finalists" not in state.derived:
-        scored = _score(state)
+        scored = _choose(state)
         state.advance(scored)
+        state.save()
         yield scored
     for rank, finalist in enumerate(state.derived["finalists"], start=1):
         if "standalone_accuracy" in finalist:
@@ -40,30 +46,31 @@ def derive(state: Search) -> Iterator[Record]:
             elapsed_s=state.elapsed_s,
         )
         state.advance(record)
+        state.save()
         yield record
     checkpoint.write_json(state.folder.result, _result(state))
 
 
-def _score(state: Search) -> DeriveRecord:
-    """Proxy scores of the policy's and of uniform architectures, on the whole validation set."""
+def _choose(state: Search) -> DeriveRecord:
+    """Score the policy's and uniform architectures on the whole validation set and pick the finalists."""
     settings = state.config.derive
-    draws = generator(state.config.seed, "derive")
+    draws = state.draws("derive")
     policy = state.searcher.sample(settings.samples, draws)
     random = searchers.uniform(state.space, settings.random, draws)
-    scores = state.evaluator.score(policy + random, state.validation_batches(), state.on_work)
+    scores = _score(state, policy + random)
     accuracy = scores.accuracy.tolist()
     by_policy, by_random = accuracy[: len(policy)], accuracy[len(policy) :]
     reward = rewards(scores, state.config.objective).nan_to_num(-1.0).tolist()
-    # equal architectures have equal scores, so a dictionary keeps one of each
-    ranked = sorted(dict(zip(policy, range(len(policy)), strict=True)).items(), key=lambda item: -reward[item[1]])
-    best = ranked[: settings.finalists]
+    # the same network, whatever its weights are called, is worth one place
+    networks = {signature(state.evaluator.graph(arch)): i for i, arch in reversed(list(enumerate(policy)))}
+    best = sorted(networks.values(), key=lambda i: -reward[i])[: settings.finalists]
     gap = difference(by_policy, by_random)
     state.derived = {
-        "finalists": [_scored(state, arch, accuracy[i], scores.loss[i].item(), reward[i]) for arch, i in best],
+        "finalists": [_scored(state, policy[i], accuracy[i], scores.loss[i].item(), reward[i]) for i in best],
         "random_baseline": {
             "images": scores.images,
             "random": {"count": len(by_random), **_spread(by_random)},
-            "controller": {"count": len(by_policy), "distinct": len(ranked), **_spread(by_policy)},
+            "controller": {"count": len(by_policy), "distinct": len(networks), **_spread(by_policy)},
             "controller_minus_random": dataclasses.asdict(gap),
         },
     }
@@ -75,6 +82,22 @@ def _score(state: Search) -> DeriveRecord:
         controller_minus_random=gap,
         elapsed_s=state.elapsed_s,
     )
+
+
+def _score(state: Search, archs: list[Architecture]) -> Scores:
+    """Proxy scores on the whole validation set, some architectures at a time: what is done is kept."""
+    done = state.derived.setdefault("scores", {"accuracy": [], "loss": []})
+    distinct = list(dict.fromkeys(archs))
+    batches = state.validation_batches()
+    while len(done["accuracy"]) < len(distinct):
+        first = len(done["accuracy"])
+        scores = state.evaluator.score(distinct[first : first + SCORED_TOGETHER], batches, state.on_work)
+        done["accuracy"] += scores.accuracy.tolist()
+        done["loss"] += scores.loss.tolist()
+        state.keeper.tick()
+    order = [distinct.index(arch) for arch in archs]
+    accuracy, loss = (torch.tensor(done[name])[order] for name in ("accuracy", "loss"))
+    return Scores(accuracy, loss, len(state.validation))
 
 
 def _scored(state: Search, arch: Architecture, accuracy: float, loss: float, reward: float) -> dict[str, Any]:
@@ -96,9 +119,9 @@ def _train_finalist(state: Search, finalist: dict[str, Any]) -> float | None:
     if epochs == 0:
         return None
     weights = state.config.weights
-    sgd = SgdConfig(**{f.name: getattr(weights, f.name) for f in dataclasses.fields(SgdConfig)})
+    sgd = StandaloneConfig(**{f.name: getattr(weights, f.name) for f in dataclasses.fields(SgdConfig)})
     sgd = dataclasses.replace(sgd, schedule="one-cycle", max_nonfinite=UNLIMITED)  # a failed child never ends the run
-    training = Standalone(
+    training = state.finalist = Standalone(
         state.evaluator.graph(spaces.from_json(finalist["arch"])),
         state.data,
         state.train,
@@ -107,9 +130,18 @@ def _train_finalist(state: Search, finalist: dict[str, Any]) -> float | None:
         derived_seed(state.config.seed, "finalist"),  # the same for all: they differ in their architecture alone
         state.runtime,
     )
-    for _ in range(epochs):
-        training.train_epoch(lambda images: state.on_work(TRAINING_COST * images))
+    if state.finalist_state is not None:
+        training.load_state_dict(state.finalist_state)
+        state.finalist_state = None
+
+    def after_step(images: int) -> None:
+        state.on_work(TRAINING_COST * images)
+        state.keeper.tick()
+
+    while training.epoch < epochs:
+        training.train_epoch(after_step)
     scores = training.score(state.validation)
+    state.finalist = None
     return None if bool(scores.failed.any()) else scores.accuracy.item()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
+from enas.errors import UserError
 from enas.graph import Graph
 from enas.objective import Scores
 from enas.runtime import Runtime
@@ -19,7 +20,7 @@ class SharedWeights:
     """Scores architectures by their accuracy and loss under the supernet's weights: the proxy.
 
     No gradient, no dropout, batch statistics of each architecture on each batch.
-    per_pass: architectures in one merged pass, which bounds memory.
+    per_pass: architectures in one merged pass, which bounds memory; halved where memory runs out.
     """
 
     def __init__(self, supernet: Supernet, space: SearchSpace, runtime: Runtime, per_pass: int = 8) -> None:
@@ -32,12 +33,21 @@ class SharedWeights:
         batches: Sequence[Batch],
         on_step: Callable[[int], None] = lambda child_images: None,
     ) -> Scores:
-        """Scores of all architectures on the same batches; equal architectures are scored once."""
+        """Scores of all architectures on the same batches; equal architectures are scored once.
+
+        Raises UserError where the device has no memory for a pass of one architecture.
+        """
         distinct = list(dict.fromkeys(archs))
-        scores = [
-            self._score_pass(distinct[i : i + self.per_pass], batches, on_step)
-            for i in range(0, len(distinct), self.per_pass)
-        ]
+        scores: list[Scores] = []
+        first = 0
+        while first < len(distinct):
+            part = distinct[first : first + self.per_pass]
+            try:
+                scores.append(self._score_pass(part, batches, on_step))
+            except torch.OutOfMemoryError:
+                self._halve()
+                continue
+            first += len(part)
         position = {arch: i for i, arch in enumerate(distinct)}
         order = torch.tensor([position[arch] for arch in archs])
         accuracy = torch.cat([s.accuracy for s in scores])[order]
@@ -49,3 +59,12 @@ class SharedWeights:
     ) -> Scores:
         graphs = [self.graph(arch) for arch in archs]
         return evaluate(lambda images: self.supernet(images, graphs), batches, self.runtime, on_step)
+
+    def _halve(self) -> None:
+        if self.per_pass == 1:
+            raise UserError(
+                "the device must have memory to score one architecture, but it ran out; the last checkpoint is "
+                "intact; start a new run with a smaller controller.batch_size and derive.batch_size, or --width"
+            )
+        self.per_pass //= 2
+        self.runtime.release_memory()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from enas.graph import Graph, MergedGraph, Node, merge
-from enas.ops import Context, Noise, build
+from enas.ops import Context, Noise, build, drop_path
 
 Modules = Callable[[Node], nn.Module]
 
@@ -30,15 +30,22 @@ def _weightless(op: str, in_shapes: tuple[tuple[int, int, int], ...], shape: tup
 
 def run_plain(graph: Graph, modules: Modules, images: Tensor, noise: Noise | None = None) -> Tensor:
     """Logits [N, classes] of one graph, node by node."""
+    return run_tapped(graph, modules, images, noise, None)[0]
+
+
+def run_tapped(
+    graph: Graph, modules: Modules, images: Tensor, noise: Noise | None, tap: int | None
+) -> tuple[Tensor, Tensor | None]:
+    """The same, and the output of node `tap` [N, C, H, W] if one is named."""
     context = Context(1, noise)
     values: list[Tensor | None] = [images]
     uses = _uses(graph.nodes)
+    if tap is not None:
+        uses[tap] += 1
     for node in graph.nodes[1:]:
-        values.append(modules(node)(*(values[i] for i in node.inputs), context=context))
+        values.append(drop_path(modules(node)(*(values[i] for i in node.inputs), context=context), node, context))
         _release(node, values, uses)
-    output = values[-1]
-    assert output is not None
-    return output
+    return _value(values, len(values) - 1), None if tap is None else _value(values, tap)
 
 
 def run_merged(
@@ -66,15 +73,17 @@ def run_merged(
             stacked = [
                 torch.cat([_value(values, node.inputs[k]) for node in nodes]) for k in range(len(nodes[0].inputs))
             ]
-            parts = module(*stacked, context=Context(len(call), noise)).chunk(len(call))
+            context = Context(len(call), noise)
+            parts = drop_path(module(*stacked, context=context), nodes[0], context).chunk(len(call))
             for i, part in zip(call, parts, strict=True):
                 values[i] = part
             del stacked, parts, part  # only `values` decides how long a tensor lives
             for node in nodes:
                 _release(node, values, uses)
         else:
+            context = Context(1, noise)
             for i, node in zip(call, nodes, strict=True):
-                values[i] = module(*(values[j] for j in node.inputs), context=Context(1, noise))
+                values[i] = drop_path(module(*(values[j] for j in node.inputs), context=context), node, context)
                 _release(node, values, uses)
     return torch.stack([_value(values, output) for output in merged.outputs])
 

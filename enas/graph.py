@@ -7,11 +7,13 @@ Shapes are (C, H, W), without the batch.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 Shape = tuple[int, int, int]
 INPUT = "input"
+COMMUTATIVE = frozenset({"sum", "sum_norm", "sum_relu"})  # operations whose inputs have no order
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +22,9 @@ class Node:
 
     op: name in `enas.ops.OPS` ("input" for the images).
     inputs: positions of the input nodes, all smaller than this node's own.
-    key: which weights it uses; empty where the operation has none.
+    key: which weights it uses, and which noise; empty where the operation has neither.
     in_shapes, shape: shapes of its inputs and of its output.
+    drop: share of the drop-path rate with which training drops its output, image by image.
     """
 
     op: str
@@ -29,17 +32,20 @@ class Node:
     key: str
     in_shapes: tuple[Shape, ...]
     shape: Shape
+    drop: float = 0.0
 
 
 @dataclass(frozen=True)
 class Graph:
     """A network: nodes in topological order, node 0 the images, the last node the logits.
 
+    auxiliary: the node whose output an auxiliary classifier may read in training, if there is one.
     Raises ValueError unless node 0 alone is the input, every edge goes forwards (so there is no
     cycle), shapes agree along every edge and every node is needed for the output.
     """
 
     nodes: tuple[Node, ...]
+    auxiliary: int | None = None
 
     def __post_init__(self) -> None:
         _check(self.nodes)
@@ -69,7 +75,7 @@ class MergedGraph:
         groups: dict[tuple[object, ...], list[int]] = {}
         for i, node in enumerate(self.nodes[1:], start=1):
             depth[i] = 1 + max(depth[j] for j in node.inputs)
-            groups.setdefault((depth[i], node.op, node.key, node.in_shapes, node.shape), []).append(i)
+            groups.setdefault((depth[i], node.op, node.key, node.in_shapes, node.shape, node.drop), []).append(i)
         # Python's sort is stable, so calls of one depth keep the order in which the graphs named them
         return [tuple(ids) for key, ids in sorted(groups.items(), key=lambda item: item[0][0])]  # type: ignore[arg-type, return-value]
 
@@ -82,10 +88,10 @@ class GraphBuilder:
         self._nodes = [first]
         self._positions = {first: 0}
 
-    def add(self, op: str, inputs: Iterable[int], shape: Shape, key: str = "") -> int:
+    def add(self, op: str, inputs: Iterable[int], shape: Shape, key: str = "", drop: float = 0.0) -> int:
         """Append the node unless it is there already; returns its position."""
         inputs = tuple(inputs)
-        node = Node(op, inputs, key, tuple(self._nodes[i].shape for i in inputs), shape)
+        node = Node(op, inputs, key, tuple(self._nodes[i].shape for i in inputs), shape, drop)
         if node not in self._positions:
             self._positions[node] = len(self._nodes)
             self._nodes.append(node)
@@ -94,8 +100,8 @@ class GraphBuilder:
     def shape(self, position: int) -> Shape:
         return self._nodes[position].shape
 
-    def graph(self) -> Graph:
-        return Graph(tuple(self._nodes))
+    def graph(self, auxiliary: int | None = None) -> Graph:
+        return Graph(tuple(self._nodes), auxiliary)
 
     def nodes(self) -> tuple[Node, ...]:
         return tuple(self._nodes)
@@ -117,13 +123,31 @@ def merge(graphs: Sequence[Graph]) -> MergedGraph:
             raise ValueError(f"merged graphs must share their input, got {graph.nodes[0].shape} and {nodes[0].shape}")
         merged = [0]  # position of each of the graph's nodes among the merged ones
         for node in graph.nodes[1:]:
-            node = Node(node.op, tuple(merged[i] for i in node.inputs), node.key, node.in_shapes, node.shape)
+            inputs = tuple(merged[i] for i in node.inputs)
+            node = Node(node.op, inputs, node.key, node.in_shapes, node.shape, node.drop)
             if node not in positions:
                 positions[node] = len(nodes)
                 nodes.append(node)
             merged.append(positions[node])
         outputs.append(merged[-1])
     return MergedGraph(tuple(nodes), tuple(outputs))
+
+
+def signature(graph: Graph) -> str:
+    """A text that is equal for graphs that differ in nothing but their weights' keys.
+
+    Such graphs are the same network once they train weights of their own (micro: the two sides of a
+    node swapped, or its nodes in another order), so only one of them is worth training.
+    """
+    codes: list[str] = []
+    for node in graph.nodes:
+        inputs = [codes[i] for i in node.inputs]
+        if node.op in COMMUTATIVE:
+            inputs.sort()
+        text = f"{node.op} {node.in_shapes} {node.shape} {inputs}"
+        codes.append(hashlib.sha256(text.encode()).hexdigest())
+    # all nodes, not the last alone: one node used twice is not two equal ones
+    return hashlib.sha256(" ".join(sorted(codes)).encode()).hexdigest()[:32]
 
 
 def _check(nodes: Sequence[Node]) -> None:

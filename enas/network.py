@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from enas.execute import module_getter, run_plain
+from enas.execute import module_getter, run_tapped
 from enas.graph import Graph
 from enas.ops import Noise, build, initialise
 from enas.supernet import Supernet
@@ -22,8 +22,13 @@ class Network(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor, noise: Noise | None = None) -> Tensor:
-        """Logits [N, classes] of images [N, C, H, W]; `noise` is the dropout of a training step."""
-        return run_plain(self.graph, module_getter(self.weights), images, noise)  # type: ignore[arg-type]
+        """Logits [N, classes] of images [N, C, H, W]; `noise` is that of a training step."""
+        return self.tapped(images, noise, tap=False)[0]
+
+    def tapped(self, images: Tensor, noise: Noise | None, tap: bool) -> tuple[Tensor, Tensor | None]:
+        """The same, and where asked for what an auxiliary classifier reads [N, C, H, W]."""
+        position = self.graph.auxiliary if tap else None
+        return run_tapped(self.graph, module_getter(self.weights), images, noise, position)  # type: ignore[arg-type]
 
 
 def inherit(network: Network, supernet: Supernet) -> None:

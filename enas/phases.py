@@ -2,36 +2,66 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
 
+import torch
 from torch import Tensor
 
 from enas import checkpoint, config, searchers, spaces
 from enas.config import SearchConfig
-from enas.data import DataSet, evaluation_batches, random_batch, split, training_batches, training_steps
+from enas.data import DataSet, evaluation_batches, random_batch, split, training_batches
 from enas.errors import UserError
 from enas.evaluators import SharedWeights
+from enas.interrupts import Keeper, StopRequest
 from enas.objective import rewards
 from enas.ops import Noise
-from enas.plan import TRAINING_COST, work_before_epoch
+from enas.plan import TRAINING_COST, Work, epoch_work, weight_steps
 from enas.records import EpochRecord, Record, difference, mean
 from enas.runs import RunFolder
 from enas.runtime import Runtime, derived_seed, generator
 from enas.searchers import Told
 from enas.spaces import Architecture
+from enas.standalone import Standalone
 from enas.supernet import Supernet
-from enas.training import EpochStats, sgd, train_epoch
+from enas.training import EpochState, EpochStats, Output, sgd, train_epoch
 
-SCHEMA = 1
+SCHEMA = 2
 COLLAPSED = 0.8  # an operation with a larger share of the choices is worth a warning
 OnWork = Callable[[int], None]
 
 
+@dataclass
+class Within:
+    """What the epoch at hand has done so far. stats: of its first phase, once that is done."""
+
+    weights: EpochState = field(default_factory=EpochState)
+    stats: EpochStats | None = None
+    told: list[Told] = field(default_factory=list)
+    scoring_s: float = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def restored(cls, state: dict[str, Any]) -> Self:
+        return cls(
+            EpochState(**state["weights"]),
+            EpochStats(**state["stats"]) if state["stats"] else None,
+            [Told(**told) for told in state["told"]],
+            state["scoring_s"],
+        )
+
+
 class Search:
-    """All that changes during a search, in one place, so that a checkpoint can hold it."""
+    """All that changes during a search, in one place, so that a checkpoint can hold it.
+
+    Draws follow from the seed, their purpose, the epoch and the step; the searcher alone has a
+    generator that moves.
+    """
 
     def __init__(
         self,
@@ -41,6 +71,7 @@ class Search:
         runtime: Runtime,
         on_work: OnWork = lambda units: None,
         on_resume: OnWork = lambda units: None,
+        stop: StopRequest | None = None,
     ) -> None:
         seed = run_config.seed
         self.config, self.data, self.folder, self.runtime = run_config, data, folder, runtime
@@ -53,13 +84,17 @@ class Search:
         self.optimizer = sgd(self.supernet, run_config.weights)
         self.searcher = searchers.build(self.space, run_config, generator(seed, "searcher"))
         self.evaluator = SharedWeights(self.supernet, self.space, runtime)
-        self.draws = {name: generator(seed, name) for name in ("images", "architectures", "validation")}
+        self.chunk = run_config.weights.architectures_per_step  # architectures trained in one pass
+        self.keeper = Keeper(self.save, 60 * run_config.checkpoint_minutes, stop)
         # what a checkpoint must agree with: the configuration and the images
         self.identity = f"{config.to_dict(run_config)} {data.fingerprint()}"
         self.epoch = 0
-        self.weights_stats: EpochStats | None = None  # of this epoch's first phase, once it is done
+        self.epochs = run_config.epochs  # as planned; a time budget may change it
+        self.within = Within()
         self.num_records = 0
         self.derived: dict[str, Any] = {}  # what derive has found out so far
+        self.finalist: Standalone | None = None  # the one that is being trained
+        self.finalist_state: dict[str, Any] | None = None  # where an earlier session left it
         self.elapsed_before_s = 0.0
         self.started = time.perf_counter()
 
@@ -73,66 +108,85 @@ class Search:
         """Whether this epoch's architectures are uniform and the controller rests."""
         return self.config.searcher == "reinforce" and self.epoch < self.config.controller.warmup_epochs
 
-    def sample(self, n: int) -> list[Architecture]:
+    @property
+    def steps(self) -> int:
+        """Training steps of the shared weights in an epoch."""
+        return weight_steps(self.config, len(self.train))
+
+    def draws(self, purpose: str) -> torch.Generator:
+        """The generator for one purpose of this run."""
+        return generator(self.config.seed, purpose)
+
+    def sample(self, n: int, draws: torch.Generator) -> list[Architecture]:
         """Architectures to train weights on."""
-        if self.warmup:
-            return searchers.uniform(self.space, n, self.draws["architectures"])
-        return self.searcher.sample(n, self.draws["architectures"])
+        return searchers.uniform(self.space, n, draws) if self.warmup else self.searcher.sample(n, draws)
+
+    def model(self, images: Tensor, step: int) -> Iterator[Output]:
+        """The supernet's output for the architectures of one training step, as many at a time as fit."""
+        weights = self.config.weights
+        done = self.epoch * self.steps + step
+        archs = self.sample(weights.architectures_per_step, self.draws(f"architectures/{done}"))
+        drop_path = weights.drop_path * done / (self.epochs * self.steps)
+        noise = Noise(derived_seed(self.config.seed, f"noise/{done}"), weights.dropout, drop_path)
+        for i in range(0, len(archs), self.chunk):
+            part = [self.evaluator.graph(arch) for arch in archs[i : i + self.chunk]]
+            yield Output(self.supernet(images, part, noise), len(part) / len(archs))
 
     def train_shared_weights(self) -> EpochStats:
         """Phase 1: one epoch of the shared weights on the training images, new architectures each step."""
-        weights, data = self.config.weights, self.data
-        steps = training_steps(len(self.train), weights.batch_size)
-        first_step = self.epoch * steps
+        weights, data, first = self.config.weights, self.data, self.within.weights.step
 
-        def model(images: Tensor, step: int) -> Tensor:
-            graphs = [self.evaluator.graph(arch) for arch in self.sample(weights.architectures_per_step)]
-            seed = derived_seed(self.config.seed, f"dropout/{first_step + step}")
-            return self.supernet(images, graphs, Noise(weights.dropout, seed) if weights.dropout else None)  # type: ignore[no-any-return]
+        def after_step(child_images: int) -> None:
+            self.on_work(TRAINING_COST * child_images)
+            self.keeper.tick()
 
+        draws = self.draws(f"images/{self.epoch}")
+        batches = training_batches(self.train, weights.batch_size, data.augmentation, data.mean, data.std, draws)
         return train_epoch(
-            model,
+            self.model,
             self.optimizer,
-            training_batches(
-                self.train, weights.batch_size, data.augmentation, data.mean, data.std, self.draws["images"]
-            ),
-            steps,
+            itertools.islice(batches, first, self.steps),
+            self.steps,
             weights,
             self.runtime,
             epoch=self.epoch,
-            epochs=self.config.epochs,
-            on_step=lambda child_images: self.on_work(TRAINING_COST * child_images),
+            epochs=self.epochs,
+            state=self.within.weights,
+            on_step=after_step,
+            on_out_of_memory=self._halve_chunk,
         )
 
-    def train_searcher(self) -> tuple[list[Told], float]:
-        """Phase 2: ask, score on validation images, tell. Returns the updates and the seconds of scoring."""
-        told: list[Told] = []
-        scoring_s = 0.0
-        controller = self.config.controller
-        for _ in range(0 if self.warmup else controller.updates):
+    def train_searcher(self) -> None:
+        """Phase 2: ask, score on validation images, tell; what was told is kept in `within`."""
+        controller, within = self.config.controller, self.within
+        while not self.warmup and len(within.told) < controller.updates:
+            batch = self.validation_batch(controller.batch_size, f"reward/{self.epoch}/{len(within.told)}")
             proposals = self.searcher.ask(controller.architectures_per_update)
             start = time.perf_counter()
-            batch = self.validation_batch(controller.batch_size)
             scores = self.evaluator.score([proposal.arch for proposal in proposals], [batch])
-            scoring_s += time.perf_counter() - start
-            told.append(self.searcher.tell(proposals, rewards(scores, self.config.objective)))
+            within.scoring_s += time.perf_counter() - start
+            within.told.append(self.searcher.tell(proposals, rewards(scores, self.config.objective)))
             self.on_work(len(proposals) * len(batch[0]))
-        return told, scoring_s
+            self.keeper.tick()
 
-    def finish_epoch(self, weights: EpochStats, searcher_phase: tuple[list[Told], float]) -> EpochRecord:
+    def finish_epoch(self) -> EpochRecord:
         """Score a sample of the policy beside uniform architectures and put the epoch's record together."""
-        told, scoring_s = searcher_phase
+        weights, told, scoring_s = self.within.stats, self.within.told, self.within.scoring_s
+        assert weights is not None, "an epoch ends after both its phases"
         n = self.config.derive.random_per_epoch
-        policy = self.searcher.sample(n, self.draws["validation"])
-        random = searchers.uniform(self.space, n, self.draws["validation"])
-        batch = self.validation_batch(self.config.derive.images_per_epoch)
+        draws = self.draws(f"comparison/{self.epoch}")
+        policy = self.searcher.sample(n, draws)
+        random = searchers.uniform(self.space, n, draws)
+        batch = self.validation_batch(self.config.derive.images_per_epoch, f"comparison images/{self.epoch}")
         accuracy = self.evaluator.score(policy + random, [batch]).accuracy.tolist()
         self.on_work(2 * n * len(batch[0]))
         best = max(range(n), key=accuracy.__getitem__)
         shares = spaces.choice_shares(self.space, policy)
-        entropy = self.searcher.entropy(policy)
+        figures, uniform = self.searcher.policy(policy), spaces.uniform_entropies(self.space)
+        entropy = sum(figures.entropies.values())
         return EpochRecord(
             epoch=self.epoch,
+            epochs=self.epochs,
             warmup=self.warmup,
             learning_rate=weights.learning_rate,
             train_loss=weights.loss,
@@ -148,50 +202,57 @@ class Search:
             architectures_per_s=len(told) * self.config.controller.architectures_per_update / scoring_s
             if told
             else None,
+            training_chunk=self.chunk,
+            scoring_chunk=self.evaluator.per_pass,
             entropy=entropy,
-            entropy_share=entropy / spaces.uniform_entropy(self.space),
+            entropy_share=entropy / sum(uniform.values()),
+            entropy_shares={group: figures.entropies[group] / nats for group, nats in uniform.items()},
             skip_rate=shares["skip"]["yes"] if "skip" in shares else None,
             controller_proxy_accuracy=sum(accuracy[:n]) / n,
             random_proxy_accuracy=sum(accuracy[n:]) / n,
             controller_minus_random=difference(accuracy[:n], accuracy[n:]),
             choice_shares=shares,
+            probabilities=figures.probabilities,
             best_arch=spaces.to_text(self.space, policy[best]),
             best_proxy_accuracy=accuracy[best],
             warning=collapse_warning(shares),
             elapsed_s=self.elapsed_s,
         )
 
-    def validation_batch(self, size: int) -> tuple[Tensor, Tensor]:
-        """Random un-augmented validation images, the next ones of this run."""
-        return random_batch(self.validation, size, self.data.mean, self.data.std, self.draws["validation"])
+    def validation_batch(self, size: int, purpose: str) -> tuple[Tensor, Tensor]:
+        """Random un-augmented validation images."""
+        return random_batch(self.validation, size, self.data.mean, self.data.std, self.draws(purpose))
 
     def validation_batches(self) -> list[tuple[Tensor, Tensor]]:
         """The whole validation set, the same for everybody."""
         return list(evaluation_batches(self.validation, self.config.derive.batch_size, self.data.mean, self.data.std))
 
     def advance(self, record: Record) -> None:
-        """Store a record, then the state that comes after it. After an epoch's record the next epoch begins."""
+        """Store a record; whoever calls saves. After an epoch's record the next epoch begins."""
         self.folder.append(record)
         self.num_records += 1
         if isinstance(record, EpochRecord):
-            self.epoch, self.weights_stats = self.epoch + 1, None
-        self.save()
+            self.epoch, self.within = self.epoch + 1, Within()
 
     def save(self) -> None:
+        """Write the checkpoint."""
+        self.keeper.saved()
         checkpoint.save(
             self.folder.checkpoint,
             {
                 "schema": SCHEMA,
                 "identity": self.identity,
                 "epoch": self.epoch,
-                "weights_stats": asdict(self.weights_stats) if self.weights_stats else None,
+                "epochs": self.epochs,
+                "within": self.within.state_dict(),
+                "chunks": [self.chunk, self.evaluator.per_pass],
                 "num_records": self.num_records,
                 "derived": self.derived,
+                "finalist": self.finalist.state_dict() if self.finalist is not None else None,
                 "elapsed_s": self.elapsed_s,
                 "supernet": self.supernet.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "searcher": self.searcher.state_dict(),
-                "draws": {name: draws.get_state() for name, draws in self.draws.items()},
             },
         )
 
@@ -210,10 +271,9 @@ class Search:
             self.supernet.load_state_dict(state["supernet"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.searcher.load_state_dict(state["searcher"])
-            for name, draws in self.draws.items():
-                draws.set_state(state["draws"][name])
-            self.epoch, self.derived = state["epoch"], state["derived"]
-            self.weights_stats = EpochStats(**state["weights_stats"]) if state["weights_stats"] else None
+            self.epoch, self.epochs, self.derived = state["epoch"], state["epochs"], state["derived"]
+            self.within, self.finalist_state = Within.restored(state["within"]), state["finalist"]
+            self.chunk, self.evaluator.per_pass = state["chunks"]
             self.num_records, self.elapsed_before_s = state["num_records"], state["elapsed_s"]
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise UserError(
@@ -221,12 +281,31 @@ class Search:
                 f"something ({type(error).__name__}); start a new run"
             ) from None
         self.folder.truncate_records(self.num_records)
-        self.on_resume(work_before_epoch(self.config, self.epoch, len(self.train)).units)
+        self.on_resume(self.work_done().units)
+
+    def work_done(self) -> Work:
+        """What the epochs and phases that are behind have cost."""
+        sizes = len(self.train), len(self.validation)
+        done = sum((epoch_work(self.config, epoch, *sizes) for epoch in range(self.epoch)), Work())
+        controller = self.config.controller
+        scored = len(self.within.told) * controller.architectures_per_update
+        return done + Work(self.within.weights.child_images, scored * min(controller.batch_size, sizes[1]))
+
+    def _halve_chunk(self) -> None:
+        """Train fewer architectures in one pass from now on. Raises UserError where it is one already."""
+        if self.chunk == 1:
+            raise UserError(
+                "the device must have memory for a training step of one architecture, but it ran out; the last "
+                "checkpoint is intact; start a new run with a smaller --batch-size or --width"
+            )
+        self.chunk //= 2
 
 
 def collapse_warning(shares: dict[str, dict[str, float]]) -> str | None:
     """A sentence where one operation makes up more than 80 % of the choices of the controller."""
-    for label, share in shares.get("op", {}).items():
-        if share > COLLAPSED:
-            return f"{label} makes up {share:.0%} of the sampled operations: the search may have collapsed"
+    for group, choices in shares.items():
+        for label, share in choices.items():
+            if share > COLLAPSED and group.endswith("op"):
+                cell = group.removesuffix("op").replace("_", " ")  # "normal " in micro
+                return f"{label} makes up {share:.0%} of the sampled {cell}operations: the search may have collapsed"
     return None

@@ -1,4 +1,4 @@
-"""How much work a search is, so that a progress bar and a forecast can be right."""
+"""How much work a search is, so that a progress bar, a forecast and a budget can be right."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ TRAINING_COST = 3
 
 @dataclass(frozen=True)
 class Work:
-    """Child images (images times architectures) to train on and to score."""
+    """Child images (images times architectures) to train on and to score, and controller updates."""
 
     training: int = 0
     scoring: int = 0
+    updates: int = 0
 
     @property
     def units(self) -> int:
@@ -24,28 +25,36 @@ class Work:
         return TRAINING_COST * self.training + self.scoring
 
     def __add__(self, other: Work) -> Work:
-        return Work(self.training + other.training, self.scoring + other.scoring)
+        return Work(self.training + other.training, self.scoring + other.scoring, self.updates + other.updates)
 
 
-def epoch_work(config: SearchConfig, epoch: int, train_images: int) -> Work:
+def weight_steps(config: SearchConfig, train_images: int) -> int:
+    """Training steps of the shared weights in an epoch: one pass over the images, or as many as are set."""
+    one_pass = training_steps(train_images, config.weights.batch_size)
+    return min(config.weights.steps or one_pass, one_pass)
+
+
+def epoch_work(config: SearchConfig, epoch: int, train_images: int, validation_images: int) -> Work:
     """One epoch: weights, controller, comparison with random."""
     weights, controller, derive = config.weights, config.controller, config.derive
-    steps = training_steps(train_images, weights.batch_size)
+    steps = weight_steps(config, train_images)
     training = steps * min(weights.batch_size, train_images) * weights.architectures_per_step
-    scoring = 2 * derive.random_per_epoch * derive.images_per_epoch
-    if config.searcher != "reinforce" or epoch >= controller.warmup_epochs:
-        scoring += controller.updates * controller.architectures_per_update * controller.batch_size
-    return Work(training, scoring)
+    scoring = 2 * derive.random_per_epoch * min(derive.images_per_epoch, validation_images)
+    resting = config.searcher == "reinforce" and epoch < controller.warmup_epochs
+    updates = 0 if resting else controller.updates
+    scoring += updates * controller.architectures_per_update * min(controller.batch_size, validation_images)
+    return Work(training, scoring, updates)
 
 
-def work_before_epoch(config: SearchConfig, epoch: int, train_images: int) -> Work:
-    """All epochs before `epoch`."""
-    return sum((epoch_work(config, e, train_images) for e in range(epoch)), Work())
+def derive_work(config: SearchConfig, train_images: int, validation_images: int) -> Work:
+    """Scoring many architectures and training the finalists, as planned: it is less where architectures repeat."""
+    derive = config.derive
+    return Work(
+        derive.finalists * derive.finalist_epochs * train_images, (derive.samples + derive.random) * validation_images
+    )
 
 
 def total_work(config: SearchConfig, train_images: int, validation_images: int) -> Work:
-    """A whole search, as planned: it is less where architectures repeat."""
-    derive = config.derive
-    finalists = Work(derive.finalists * derive.finalist_epochs * train_images, 0)
-    scoring = Work(0, (derive.samples + derive.random) * validation_images)
-    return work_before_epoch(config, config.epochs, train_images) + scoring + finalists
+    """A whole search."""
+    epochs = (epoch_work(config, epoch, train_images, validation_images) for epoch in range(config.epochs))
+    return sum(epochs, derive_work(config, train_images, validation_images))

@@ -31,6 +31,7 @@ class EpochRecord:
 
     kind: ClassVar[str] = "epoch"
     epoch: int  # from 0
+    epochs: int  # as planned at this time
     warmup: bool  # architectures were uniform and the controller rested
     learning_rate: float
     train_loss: float  # shared weights, on augmented training images
@@ -44,13 +45,17 @@ class EpochRecord:
     advantage: float | None  # mean absolute advantage
     controller_grad_norm: float | None
     architectures_per_s: float | None  # rewards
+    training_chunk: int  # architectures in one pass: smaller than configured where memory ran out
+    scoring_chunk: int
     entropy: float | None  # of the policy, in nats, over the sample below
     entropy_share: float  # the same as a share of the uniform policy's
+    entropy_shares: dict[str, float]  # the same for each group of decisions
     skip_rate: float | None
     controller_proxy_accuracy: float  # mean over a sample of the policy, same images as the next one
     random_proxy_accuracy: float
     controller_minus_random: Difference
     choice_shares: dict[str, dict[str, float]]  # how often the sample makes each choice, by group
+    probabilities: dict[str, list[float]]  # of the policy, by decision: its choices' mean over the sample
     best_arch: str  # highest proxy accuracy of the sample
     best_proxy_accuracy: float
     warning: str | None

@@ -13,6 +13,7 @@ from enas.config import DataConfig, RetrainConfig
 from enas.cost import cost
 from enas.data import DataSet, random_batch
 from enas.errors import UserError
+from enas.interrupts import Keeper, StopRequest
 from enas.network import Network
 from enas.objective import Scores
 from enas.records import RetrainRecord, finite
@@ -36,7 +37,8 @@ def network_space(run_config: RetrainConfig, data: DataSet) -> tuple[SearchSpace
     options = spaces.options_for(arch, run_config.space)
     space = spaces.build(options, data.input_shape, data.num_classes)
     spaces.parse(space, run_config.arch)
-    return (space if run_config.width is None else space.scaled(width=run_config.width)), arch
+    scale = {name: value for name in ("width", "depth") if (value := getattr(run_config, name)) is not None}
+    return (space.scaled(**scale) if scale else space), arch
 
 
 def retrain(
@@ -46,24 +48,23 @@ def retrain(
     runtime: Runtime,
     on_work: OnWork = lambda images: None,
     on_resume: OnWork = lambda images: None,
+    stop: StopRequest | None = None,
 ) -> Iterator[RetrainRecord]:
     """Train or continue in `folder`; yields a record an epoch, after it is on the disk.
 
     When this call returns, the folder's records are those that its checkpoint knows. The iterator
     ends by reading the test set once and writing `model.safetensors` and `result.json`. `on_work` hears of
-    images trained on, `on_resume` of those of an earlier session.
+    images trained on, `on_resume` of those of an earlier session. Raises UserError where the checkpoint
+    does not belong to this configuration or data; Stopped where `stop` asks for it.
     """
-    space, arch = network_space(run_config, data)
-    training = Standalone(
-        space.graph(arch), data, data.train, run_config.sgd, run_config.epochs, run_config.seed, runtime
-    )
-    identity = f"{config.to_dict(run_config)} {data.fingerprint()}"
-    before_s = 0.0
+    state = Retraining(run_config, data, folder, runtime, stop)
     if folder.checkpoint.exists():
-        before_s = _restore(training, folder, identity)
-        on_resume(training.epoch * training.steps * run_config.sgd.batch_size)
-    folder.truncate_records(training.epoch)
-    return _epochs(training, run_config, folder, identity, before_s, on_work, space, arch)
+        state.restore()
+        training = state.training
+        size = min(run_config.sgd.batch_size, len(data.train))
+        on_resume((training.epoch * training.steps + training.state.step) * size)
+    folder.truncate_records(state.training.epoch)
+    return _epochs(state, on_work)
 
 
 def forecast_s(run_config: RetrainConfig, data: DataSet, runtime: Runtime) -> float:
@@ -72,25 +73,73 @@ def forecast_s(run_config: RetrainConfig, data: DataSet, runtime: Runtime) -> fl
     sgd = run_config.sgd
     training = Standalone(space.graph(arch), data, data.train, sgd, run_config.epochs, run_config.seed, runtime)
     batch = random_batch(data.train, sgd.batch_size, data.mean, data.std, generator(run_config.seed, "forecast"))
-    network = training.network.train()
-    step_s = seconds_per_step(lambda images, step: network(images)[None], network, batch, PROBES, runtime)
+    step_s = seconds_per_step(training.model, training.network.train(), batch, PROBES, runtime)
     return step_s * training.steps * run_config.epochs
 
 
-def _epochs(
-    training: Standalone,
-    run_config: RetrainConfig,
-    folder: RunFolder,
-    identity: str,
-    before_s: float,
-    on_work: OnWork,
-    space: SearchSpace,
-    arch: Architecture,
-) -> Iterator[RetrainRecord]:
-    started = time.perf_counter()
+class Retraining:
+    """All that changes while one network is retrained."""
+
+    def __init__(
+        self,
+        run_config: RetrainConfig,
+        data: DataSet,
+        folder: RunFolder,
+        runtime: Runtime,
+        stop: StopRequest | None = None,
+    ) -> None:
+        self.config, self.folder = run_config, folder
+        self.space, self.arch = network_space(run_config, data)
+        graph = self.space.graph(self.arch)
+        self.training = Standalone(graph, data, data.train, run_config.sgd, run_config.epochs, run_config.seed, runtime)
+        self.identity = f"{config.to_dict(run_config)} {data.fingerprint()}"
+        self.keeper = Keeper(self.save, 60 * run_config.checkpoint_minutes, stop)
+        self.before_s = 0.0
+        self.started = time.perf_counter()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds spent on this training, over all its sessions."""
+        return self.before_s + time.perf_counter() - self.started
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        self.keeper.saved()
+        state = {
+            "schema": SCHEMA,
+            "identity": self.identity,
+            "elapsed_s": self.elapsed_s,
+            "training": self.training.state_dict(),
+        }
+        checkpoint.save(self.folder.checkpoint, state)
+
+    def restore(self) -> None:
+        """Continue from the checkpoint. Raises UserError where it is another training's or another version's."""
+        state = checkpoint.load(self.folder.checkpoint)
+        if state.get("identity") != self.identity:
+            raise UserError(
+                f"{self.folder.checkpoint} must belong to this configuration and these images, but it does not; "
+                "bring back what the training began with, or give another --output"
+            )
+        try:
+            self.training.load_state_dict(state["training"])
+            self.before_s = float(state["elapsed_s"])
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise UserError(
+                f"{self.folder.checkpoint} must be a checkpoint of this version of enas, but it breaks something "
+                f"({type(error).__name__}); start again with another --output"
+            ) from None
+
+
+def _epochs(state: Retraining, on_work: OnWork) -> Iterator[RetrainRecord]:
+    training, run_config, folder = state.training, state.config, state.folder
+
+    def after_step(images: int) -> None:
+        on_work(images)
+        state.keeper.tick()
+
     while training.epoch < run_config.epochs:
-        stats = training.train_epoch(on_work)
-        elapsed_s = before_s + time.perf_counter() - started
+        stats = training.train_epoch(after_step)
         record = RetrainRecord(
             epoch=training.epoch - 1,
             learning_rate=stats.learning_rate,
@@ -99,16 +148,15 @@ def _epochs(
             grad_norm=stats.grad_norm,
             skipped_steps=stats.skipped_steps,
             images_per_s=stats.images / stats.seconds,
-            elapsed_s=elapsed_s,
+            elapsed_s=state.elapsed_s,
         )
         folder.append(record)
-        state = {"schema": SCHEMA, "identity": identity, "elapsed_s": elapsed_s, "training": training.state_dict()}
-        checkpoint.save(folder.checkpoint, state)
+        state.save()
         yield record
     scores = training.score(training.data.test)
-    save_model(folder.path / MODEL, training.network, space, arch, training.data, run_config.data)
-    result = _result(training, run_config, space, arch, scores)
-    result["elapsed_s"] = before_s + time.perf_counter() - started
+    save_model(folder.path / MODEL, training.final(), state.space, state.arch, training.data, run_config.data)
+    result = _result(training, run_config, state.space, state.arch, scores)
+    result["elapsed_s"] = state.elapsed_s
     checkpoint.write_json(folder.result, finite(result))
 
 
@@ -197,21 +245,3 @@ def evaluate_model(network: Network, header: dict[str, Any], data: DataSet, runt
         data.name, data.classes, data.train, data.test, tuple(header["mean"]), tuple(header["std"]), data.augmentation
     )
     return score(network.to(runtime.device), data, data.test, runtime)
-
-
-def _restore(training: Standalone, folder: RunFolder, identity: str) -> float:
-    """Continue from the checkpoint; returns the seconds spent so far."""
-    state = checkpoint.load(folder.checkpoint)
-    if state.get("identity") != identity:
-        raise UserError(
-            f"{folder.checkpoint} must belong to this configuration and these images, but it does not; "
-            "bring back what the training began with, or give another --output"
-        )
-    try:
-        training.load_state_dict(state["training"])
-        return float(state["elapsed_s"])
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise UserError(
-            f"{folder.checkpoint} must be a checkpoint of this version of enas, but it breaks something "
-            f"({type(error).__name__}); start again with another --output"
-        ) from None

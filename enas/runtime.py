@@ -40,6 +40,11 @@ class Runtime:
         elif self.device.type == "mps":
             torch.mps.synchronize()
 
+    def release_memory(self) -> None:
+        """Hand back what the allocator keeps for later: after memory ran out."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
 
 def start(config: RunConfig) -> Runtime:
     """Apply the process-wide settings of a run. Raises UserError where the device is not to be had."""

@@ -6,6 +6,7 @@ out with the log-probability and policy version of their time, rewards come back
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from enas.config import ControllerConfig, SearchConfig
 from enas.controller import Controller, Rollout
-from enas.spaces import Architecture, SearchSpace, uniform_entropy
+from enas.spaces import Architecture, SearchSpace, active, settled, uniform_entropies
 
 RATIO_CLIP = 0.2  # how far a stale proposal's probability ratio may pull (PPO's usual bound)
 
@@ -40,6 +41,18 @@ class Told:
     grad_norm: float
 
 
+@dataclass(frozen=True)
+class Policy:
+    """What a searcher would choose, along the way to some architectures.
+
+    entropies: mean entropy in nats, by group of decisions.
+    probabilities: for every decision, by name, its mean probabilities [K_d] where it is active.
+    """
+
+    entropies: dict[str, float]
+    probabilities: dict[str, list[float]]
+
+
 class Searcher(Protocol):
     """The interface of all searchers."""
 
@@ -49,7 +62,7 @@ class Searcher(Protocol):
 
     def tell(self, proposals: Sequence[Proposal], rewards: Tensor) -> Told: ...
 
-    def entropy(self, archs: Sequence[Architecture]) -> float: ...
+    def policy(self, archs: Sequence[Architecture]) -> Policy: ...
 
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -57,7 +70,7 @@ class Searcher(Protocol):
 
 
 def uniform(space: SearchSpace, n: int, generator: torch.Generator) -> list[Architecture]:
-    """n architectures, each decision uniform over its choices."""
+    """n architectures, each active decision uniform over its choices."""
     sizes = torch.tensor([len(decision.labels) for decision in space.decisions])
     draws = torch.rand(n, len(sizes), generator=generator, dtype=torch.float64)
     return _architectures(space, (draws * sizes).long())
@@ -132,7 +145,7 @@ class Reinforce:
     def tell(self, proposals: Sequence[Proposal], rewards: Tensor) -> Told:
         rollout = self.controller.read(torch.tensor([p.arch.choices for p in proposals]))
         # the entropy is part of the reward and detached: it acts through REINFORCE alone
-        total = rewards + self.config.entropy_weight * rollout.entropies.detach()
+        total = rewards + self.config.entropy_weight * rollout.entropies.sum(1).detach()
         advantage, moved = advantages(total, self.baseline, self.config)
         known = total[~total.isnan()]
         first = known[0].item() if len(known) else float("nan")
@@ -155,9 +168,17 @@ class Reinforce:
         return told
 
     @torch.no_grad()
-    def entropy(self, archs: Sequence[Architecture]) -> float:
-        """Mean entropy of the policy in nats along the way to these architectures."""
-        return self.controller.read(torch.tensor([arch.choices for arch in archs])).entropies.mean().item()
+    def policy(self, archs: Sequence[Architecture]) -> Policy:
+        rollout = self.controller.read(torch.tensor([arch.choices for arch in archs]))
+        entropies: dict[str, float] = {}
+        probabilities: dict[str, list[float]] = {}
+        for d, decision in enumerate(self.space.decisions):
+            mean = rollout.entropies[:, d].mean().item()
+            entropies[decision.group] = entropies.get(decision.group, 0.0) + mean
+            on = rollout.active[:, d]
+            if bool(on.any()):
+                probabilities[decision.name] = rollout.probabilities[d][on].mean(0).tolist()
+        return Policy(entropies, probabilities)
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -189,14 +210,21 @@ class Random:
     def ask(self, n: int) -> list[Proposal]:
         first, self.asked = self.asked, self.asked + n
         archs = uniform(self.space, n, self.generator)
-        return [Proposal(first + i, arch, -uniform_entropy(self.space), 0) for i, arch in enumerate(archs)]
+        return [Proposal(first + i, arch, self._log_prob(arch), 0) for i, arch in enumerate(archs)]
+
+    def _log_prob(self, arch: Architecture) -> float:
+        on = active(self.space, arch.choices)
+        return -sum(math.log(len(d.labels)) for d, is_on in zip(self.space.decisions, on, strict=True) if is_on)
 
     def tell(self, proposals: Sequence[Proposal], rewards: Tensor) -> Told:
         nan = float("nan")
         return Told(rewards.nanmean().item(), nan, nan, nan)
 
-    def entropy(self, archs: Sequence[Architecture]) -> float:
-        return uniform_entropy(self.space)
+    def policy(self, archs: Sequence[Architecture]) -> Policy:
+        return Policy(
+            uniform_entropies(self.space),
+            {d.name: [1 / len(d.labels)] * len(d.labels) for d in self.space.decisions},
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return {"asked": self.asked, "generator": self.generator.get_state()}
@@ -214,4 +242,4 @@ def build(space: SearchSpace, config: SearchConfig, generator: torch.Generator) 
 
 
 def _architectures(space: SearchSpace, choices: Tensor) -> list[Architecture]:
-    return [Architecture(space.name, tuple(row)) for row in choices.tolist()]
+    return [settled(space, row) for row in choices.tolist()]

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from enas.config import SgdConfig
-from enas.data import DataSet, ImageSet, evaluation_batches, training_batches, training_steps
+from enas.config import StandaloneConfig
+from enas.data import DataSet, ImageSet, evaluation_batches, mixup, training_batches, training_steps
+from enas.errors import UserError
 from enas.graph import Graph
 from enas.network import Network
 from enas.objective import Scores
-from enas.ops import Noise
+from enas.ops import AuxiliaryClassifier, Noise, initialise
 from enas.runtime import Runtime, derived_seed, generator
-from enas.training import EpochStats, evaluate, sgd, train_epoch
+from enas.training import Batch, EpochState, EpochStats, Output, evaluate, sgd, train_epoch
 
 EVALUATION_BATCH = 500
+OnStep = Callable[[int], None]
 
 
 class Standalone:
     """A network, its optimiser and its place in the schedule: all that a checkpoint has to hold.
 
-    Weights, image order, augmentation and dropout follow from `seed` alone.
+    Weights, image order, augmentation and noise follow from `seed`, epoch and step alone. Raises
+    UserError where the settings ask for an auxiliary classifier that the network has no place for.
     """
 
     def __init__(
@@ -30,7 +36,7 @@ class Standalone:
         graph: Graph,
         data: DataSet,
         images: ImageSet,
-        config: SgdConfig,
+        config: StandaloneConfig,
         epochs: int,
         seed: int,
         runtime: Runtime,
@@ -38,61 +44,96 @@ class Standalone:
         self.data, self.images, self.config = data, images, config
         self.epochs, self.seed, self.runtime = epochs, seed, runtime
         self.network = Network(graph, generator(seed, "weights")).to(runtime.device)
-        self.optimizer = sgd(self.network, config)
-        self.draws = generator(seed, "images")
+        self.auxiliary = (
+            _auxiliary(graph, data.num_classes, seed).to(runtime.device) if config.auxiliary_weight else None
+        )
+        self.optimizer = sgd(nn.ModuleList([self.network] + ([self.auxiliary] if self.auxiliary else [])), config)
+        self.average: AveragedModel | None = None
+        if config.ema_decay:
+            average = get_ema_multi_avg_fn(config.ema_decay)  # type: ignore[no-untyped-call]
+            self.average = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
         self.epoch = 0
+        self.state = EpochState()  # of the epoch at hand
 
     @property
     def steps(self) -> int:
         """Training steps in an epoch."""
         return training_steps(len(self.images), self.config.batch_size)
 
-    def train_epoch(self, on_step: Callable[[int], None] = lambda child_images: None) -> EpochStats:
-        """Train for the next epoch of the schedule."""
-        data, steps = self.data, self.steps
-        first_step = self.epoch * steps
+    def train_epoch(self, on_step: OnStep = lambda child_images: None) -> EpochStats:
+        """Train for the next epoch of the schedule, or for the rest of one that was interrupted."""
 
-        def model(inputs: Tensor, step: int) -> Tensor:
-            seed = derived_seed(self.seed, f"dropout/{first_step + step}")
-            noise = Noise(self.config.dropout, seed) if self.config.dropout else None
-            return self.network(inputs, noise)[None]  # type: ignore[no-any-return]
+        def after_step(child_images: int) -> None:
+            if self.average is not None:
+                self.average.update_parameters(self.network)
+            on_step(child_images)
 
-        batches = training_batches(
-            self.images, self.config.batch_size, data.augmentation, data.mean, data.std, self.draws
-        )
         self.network.train()
         stats = train_epoch(
-            model,
+            self.model,
             self.optimizer,
-            batches,
-            steps,
+            self._batches(),
+            self.steps,
             self.config,
             self.runtime,
             epoch=self.epoch,
             epochs=self.epochs,
+            state=self.state,
             statistics=list(self.network.buffers()),
-            on_step=on_step,
+            auxiliary_weight=self.config.auxiliary_weight,
+            on_step=after_step,
+            on_out_of_memory=_out_of_memory,
         )
-        self.epoch += 1
+        self.epoch, self.state = self.epoch + 1, EpochState()
         return stats
 
-    def score(self, images: ImageSet, on_step: Callable[[int], None] = lambda child_images: None) -> Scores:
-        """Accuracy and loss [1] on `images`, with running batch-norm statistics."""
-        return score(self.network, self.data, images, self.runtime, on_step)
+    def model(self, inputs: Tensor, step: int) -> Iterator[Output]:
+        """The network's output in a training step of this epoch."""
+        done = self.epoch * self.steps + step
+        drop_path = self.config.drop_path * done / (self.epochs * self.steps)  # grows with training (authors)
+        noise = Noise(derived_seed(self.seed, f"noise/{done}"), self.config.dropout, drop_path)
+        logits, features = self.network.tapped(inputs, noise, tap=self.auxiliary is not None)
+        auxiliary = self.auxiliary(features) if self.auxiliary is not None else None
+        yield Output(logits[None], auxiliary=auxiliary)
+
+    def score(self, images: ImageSet, on_step: OnStep = lambda child_images: None) -> Scores:
+        """Accuracy and loss [1] on `images`, with running batch-norm statistics; of the moving average of
+        the weights where there is one."""
+        return score(self.final(), self.data, images, self.runtime, on_step)
+
+    def final(self) -> Network:
+        """The network that the training gives."""
+        return self.network if self.average is None else cast(Network, self.average.module)
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "network": self.network.state_dict(),
+            "auxiliary": self.auxiliary.state_dict() if self.auxiliary is not None else None,
+            "average": self.average.state_dict() if self.average is not None else None,
             "optimizer": self.optimizer.state_dict(),
-            "draws": self.draws.get_state(),
             "epoch": self.epoch,
+            "state": self.state.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
+        if self.auxiliary is not None:
+            self.auxiliary.load_state_dict(state["auxiliary"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.draws.set_state(state["draws"])
-        self.epoch = state["epoch"]
+        self.epoch, self.state = state["epoch"], EpochState(**state["state"])
+
+    def _batches(self) -> Iterator[Batch]:
+        """The epoch's training batches that are still to come."""
+        data, config, first = self.data, self.config, self.state.step
+        draws = generator(self.seed, f"images/{self.epoch}")
+        batches = training_batches(self.images, config.batch_size, data.augmentation, data.mean, data.std, draws)
+        for step, batch in enumerate(itertools.islice(batches, first, None), start=self.epoch * self.steps + first):
+            if config.mixup:
+                yield mixup(batch, data.num_classes, config.mixup, derived_seed(self.seed, f"mixup/{step}"))
+            else:
+                yield batch
 
 
 def score(
@@ -100,9 +141,28 @@ def score(
     data: DataSet,
     images: ImageSet,
     runtime: Runtime,
-    on_step: Callable[[int], None] = lambda child_images: None,
+    on_step: OnStep = lambda child_images: None,
 ) -> Scores:
     """Accuracy and loss [1] of a trained network on un-augmented images."""
     network.eval()
     batches = evaluation_batches(images, EVALUATION_BATCH, data.mean, data.std)
     return evaluate(lambda inputs: network(inputs)[None], batches, runtime, on_step)
+
+
+def _auxiliary(graph: Graph, num_classes: int, seed: int) -> AuxiliaryClassifier:
+    if graph.auxiliary is None:
+        raise UserError(
+            "an auxiliary classifier needs a network of three stages, but this one has fewer; "
+            "set sgd.auxiliary_weight=0"
+        )
+    auxiliary = AuxiliaryClassifier(graph.nodes[graph.auxiliary].shape, num_classes)
+    initialise(auxiliary, generator(seed, "auxiliary"))
+    return auxiliary.to(memory_format=torch.channels_last)
+
+
+def _out_of_memory() -> None:
+    # batch norm works on the whole batch, so a step of one network cannot be taken in parts
+    raise UserError(
+        "the device must have memory for a training step, but it ran out; give a smaller --batch-size (and "
+        "--lr-max in proportion)"
+    )

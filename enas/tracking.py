@@ -132,6 +132,11 @@ class Progress:
         self._bar.n += amount
         self._bar.refresh()
 
+    def resize(self, total: int) -> None:
+        """There is more or less to do than was thought."""
+        self._bar.total = total
+        self._bar.refresh()
+
     def show(self, text: str) -> None:
         """What the bar says at its end."""
         self._bar.set_postfix_str(text)

@@ -1,15 +1,16 @@
 """One epoch of training and one evaluation, shared by search, finalists and retraining.
 
-A architectures, N images. The model is a function from (images, step) to logits [A, N, classes]:
-the supernet with freshly sampled graphs, or one network with A = 1.
+A architectures, N images, K classes. The model is a function from (images, step) to its outputs: the
+supernet's for freshly sampled graphs, in one or more parts, or one network's with A = 1.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,10 +22,25 @@ from enas.errors import UserError
 from enas.objective import Scores
 from enas.runtime import Runtime
 
-Batch = tuple[Tensor, Tensor]  # float32 [N, C, H, W], int64 [N]
-Model = Callable[[Tensor, int], Tensor]
+Batch = tuple[Tensor, Tensor]  # float32 [N, C, H, W], labels int64 [N] or, mixed, probabilities [N, K]
 UNLIMITED = 10**9  # max_nonfinite of a training whose failure is a result
 CHECK_EVERY = 100  # steps between looks at the number of skipped ones: each look waits for the device
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a model says in a training step, or in one part of it.
+
+    logits: [A, N, K]; share: this part's share of the step's architectures; auxiliary: [N, K], the
+    logits of an auxiliary classifier, where there is one.
+    """
+
+    logits: Tensor
+    share: float = 1.0
+    auxiliary: Tensor | None = None
+
+
+Model = Callable[[Tensor, int], Iterator[Output]]
 
 
 @dataclass(frozen=True)
@@ -39,6 +55,23 @@ class EpochStats:
     images: int
     child_images: int
     seconds: float
+
+
+@dataclass
+class EpochState:
+    """How far an epoch has come: what a checkpoint within it holds.
+
+    sums: [4], over the finite steps: loss, accuracy, gradient norm; and the number of skipped ones.
+    """
+
+    step: int = 0
+    sums: Tensor = field(default_factory=lambda: torch.zeros(4))
+    images: int = 0
+    child_images: int = 0
+    seconds: float = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 def learning_rate(config: SgdConfig, epoch: float, epochs: int) -> float:
@@ -92,52 +125,102 @@ def train_epoch(
     *,
     epoch: int,
     epochs: int,
+    state: EpochState,
     statistics: Sequence[Tensor] = (),
+    auxiliary_weight: float = 0.0,
     on_step: Callable[[int], None] = lambda child_images: None,
+    on_out_of_memory: Callable[[], None] | None = None,
 ) -> EpochStats:
-    """Train for one epoch of `steps` batches; `on_step` hears the child images of each step.
+    """Train for one epoch of `steps` batches, or for the rest of it.
 
-    The loss is the mean over architectures of their cross-entropies on the same images. A step whose
-    gradient is not finite is skipped on the device and counted; more than `max_nonfinite` of them
-    raise UserError, with nothing written. `statistics` are the model's running batch-norm statistics, which
-    a skipped step must not spoil either.
+    state: where the epoch stands; `batches` begin there, and it is up to date whenever `on_step`, which
+    hears the child images of each step, is called. The loss is the mean over architectures of their
+    cross-entropies on the same images; a model that gives its output in parts has each part's
+    activations freed before the next one. A step whose gradient is not finite is skipped on the device
+    and counted; more than `max_nonfinite` of them raise UserError, with nothing written. `statistics`
+    are the model's running batch-norm statistics, which a skipped step must not spoil either. Where
+    memory runs out `on_out_of_memory` may make the model's parts smaller, and the step is run again.
     """
-    start = time.perf_counter()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    sums = torch.zeros(3, device=runtime.device)  # loss, right answers, gradient norm of the finite steps
-    skipped = torch.zeros((), device=runtime.device)
-    images = child_images = 0
-    rate = config.lr_max
-    for step, (inputs, labels) in enumerate(batches):
-        rate = optimizer.param_groups[0]["lr"] = learning_rate(config, epoch + step / steps, epochs)
+    state.sums = state.sums.to(runtime.device)
+    rate = learning_rate(config, epoch + max(0, state.step - 1) / steps, epochs)
+    then = time.perf_counter()
+    for inputs, labels in batches:
+        rate = optimizer.param_groups[0]["lr"] = learning_rate(config, epoch + state.step / steps, epochs)
         kept = [statistic.clone() for statistic in statistics]
-        with runtime.autocast():
-            logits = model(inputs, step).float()  # [A, N, classes]
-        targets = repeat(labels, "n -> (a n)", a=len(logits))
-        flat = rearrange(logits, "a n k -> (a n) k")
-        loss = F.cross_entropy(flat, targets, label_smoothing=config.label_smoothing)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        while True:
+            optimizer.zero_grad(set_to_none=True)
+            try:
+                figures, num_archs = _backward(model(inputs, state.step), labels, config, runtime, auxiliary_weight)
+                break
+            except torch.OutOfMemoryError:
+                if on_out_of_memory is None:
+                    raise
+            _restore(statistics, kept)
+            optimizer.zero_grad(set_to_none=True)
+            runtime.release_memory()
+            on_out_of_memory()
         norm = torch.nn.utils.clip_grad_norm_([p for p in parameters if p.grad is not None], config.grad_clip)
         bad = ~torch.isfinite(norm)
         optimizer.found_inf = bad.float()  # type: ignore[attr-defined]  # the fused kernel then does nothing
         optimizer.step()
         with torch.no_grad():
-            for statistic, old in zip(statistics, kept, strict=True):
-                statistic.copy_(torch.where(bad, old, statistic))
-            right = (flat.argmax(1) == targets).float().mean()
-            sums += torch.where(bad, 0.0, torch.stack([loss, right, norm]))
-            skipped += bad
-        images += len(inputs)
-        child_images += len(targets)
-        if step % CHECK_EVERY == CHECK_EVERY - 1:
-            _check_finite(skipped, config)
-        on_step(len(targets))
+            _restore(statistics, kept, where=bad)
+            state.sums[:3] += torch.where(bad, 0.0, torch.stack([*figures, norm]))
+            state.sums[3] += bad
+        child_images = num_archs * len(inputs)
+        state.images += len(inputs)
+        state.child_images += child_images
+        state.step += 1
+        now = time.perf_counter()
+        state.seconds, then = state.seconds + now - then, now
+        if state.step % CHECK_EVERY == 0:
+            _check_finite(state.sums[3], config)
+        on_step(child_images)
     optimizer.zero_grad(set_to_none=True)
-    num_skipped = _check_finite(skipped, config, steps)
-    loss_mean, accuracy, grad_norm = (sums / max(1, steps - num_skipped)).tolist()
-    seconds = time.perf_counter() - start
-    return EpochStats(loss_mean, accuracy, grad_norm, rate, num_skipped, images, child_images, seconds)
+    skipped = _check_finite(state.sums[3], config, steps)
+    loss, accuracy, grad_norm = (state.sums[:3] / max(1, steps - skipped)).tolist()
+    seconds = state.seconds + time.perf_counter() - then
+    return EpochStats(loss, accuracy, grad_norm, rate, skipped, state.images, state.child_images, seconds)
+
+
+def _backward(
+    outputs: Iterator[Output], labels: Tensor, config: SgdConfig, runtime: Runtime, auxiliary_weight: float
+) -> tuple[Tensor, int]:
+    """Add the gradients of one step. Returns its loss and accuracy [2], and the number of architectures."""
+    figures = torch.zeros(2, device=labels.device)
+    num_archs = 0
+    classes = labels.argmax(1) if labels.is_floating_point() else labels
+    while True:
+        with runtime.autocast():
+            output = next(outputs, None)  # runs the model's next part
+        if output is None:
+            return figures, num_archs
+        loss, accuracy = _loss(output, labels, classes, config, auxiliary_weight)
+        (output.share * loss).backward()  # type: ignore[no-untyped-call]
+        figures += output.share * torch.stack([loss.detach(), accuracy])
+        num_archs += len(output.logits)
+
+
+def _loss(
+    output: Output, labels: Tensor, classes: Tensor, config: SgdConfig, auxiliary_weight: float
+) -> tuple[Tensor, Tensor]:
+    """Training loss and accuracy, means over architectures and images."""
+    logits = rearrange(output.logits.float(), "a n k -> (a n) k")
+    num_archs = len(output.logits)
+    targets = repeat(labels, "n ... -> (a n) ...", a=num_archs)
+    loss = F.cross_entropy(logits, targets, label_smoothing=config.label_smoothing)
+    if output.auxiliary is not None:
+        auxiliary = F.cross_entropy(output.auxiliary.float(), labels, label_smoothing=config.label_smoothing)
+        loss = loss + auxiliary_weight * auxiliary
+    return loss, (logits.detach().argmax(1) == classes.repeat(num_archs)).float().mean()
+
+
+def _restore(statistics: Sequence[Tensor], kept: Sequence[Tensor], where: Tensor | None = None) -> None:
+    """Bring back the statistics that were kept: all, or those `where` says so."""
+    with torch.no_grad():
+        for statistic, old in zip(statistics, kept, strict=True):
+            statistic.copy_(old if where is None else torch.where(where, old, statistic))
 
 
 def seconds_per_step(model: Model, module: nn.Module, batch: Batch, steps: int, runtime: Runtime) -> float:
@@ -151,9 +234,7 @@ def seconds_per_step(model: Model, module: nn.Module, batch: Batch, steps: int, 
         if step == 0:
             runtime.wait()
             start = time.perf_counter()
-        with runtime.autocast():
-            logits = model(images, max(0, step))
-        F.cross_entropy(logits.float().mean(0), labels).backward()  # type: ignore[no-untyped-call]
+        _backward(model(images, max(0, step)), labels, SgdConfig(), runtime, 0.0)
         module.zero_grad(set_to_none=True)
     runtime.wait()
     return (time.perf_counter() - start) / steps

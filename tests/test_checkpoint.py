@@ -198,13 +198,13 @@ def test_a_model_that_is_none_is_refused(tmp_path: Path) -> None:
 def test_a_run_folder_holds_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = RunFolder(tmp_path / "deep" / "run")
     with pytest.raises(UserError, match="must be a run folder"):
-        folder.config(config.quick()[0])
-    run_config = config.from_text(config.quick()[0], ["seed=7", "space.layers=2", "data.name=none"])
+        folder.config(config.PRESETS["quick"](None)[0])
+    run_config = config.from_text(config.PRESETS["quick"](None)[0], ["seed=7", "space.layers=2", "data.name=none"])
     folder.create(run_config)
-    assert folder.config(config.cpu()[0]) == run_config
+    assert folder.config(config.PRESETS["cpu"](None)[0]) == run_config
     with pytest.raises(UserError, match="must not hold a run"):
-        folder.create(config.quick()[0])
-    assert folder.config(config.quick()[0]) == run_config
+        folder.create(config.PRESETS["quick"](None)[0])
+    assert folder.config(config.PRESETS["quick"](None)[0]) == run_config
     (tmp_path / "file").touch()
     for path in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(UserError, match="output"):

@@ -29,7 +29,7 @@ from enas.config import (
 from enas.config.settings import Checked, check_value
 from enas.errors import UserError
 
-ALL = [c for preset in PRESETS.values() for c in preset()] + [SearchConfig(), RetrainConfig()]
+ALL = [c for preset in PRESETS.values() for c in preset(None)] + [SearchConfig(), RetrainConfig()]
 
 
 def classes(config_class: type) -> Iterator[type]:
@@ -133,7 +133,7 @@ def test_plain_values_round_trip(value: SearchConfig | RetrainConfig) -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_are_consistent(name: str) -> None:
-    search, retrain = PRESETS[name]()
+    search, retrain = PRESETS[name](None)
     assert search.preset == name
     assert search.controller.warmup_epochs < search.epochs
     assert search.derive.finalists <= search.derive.samples + search.derive.random

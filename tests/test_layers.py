@@ -18,11 +18,25 @@ MAX_LINES = 320
 # Level of every module. A package stands for all modules in it; nothing may import the package `enas` itself.
 LEVELS = (
     ("errors", "config", "graph", "spaces"),
-    ("ops", "execute", "cost", "data", "objective", "controller", "checkpoint", "runtime", "records", "runs", "plan"),
+    (
+        "interrupts",
+        "depthwise",
+        "ops",
+        "execute",
+        "cost",
+        "data",
+        "objective",
+        "controller",
+        "checkpoint",
+        "runtime",
+        "records",
+        "runs",
+        "plan",
+    ),
     ("supernet", "network", "searchers"),
     ("training", "standalone"),
     ("evaluators",),
-    ("phases", "derive", "search", "retrain", "tracking"),
+    ("phases", "derive", "budget", "search", "retrain", "tracking"),
     ("cli", "__main__"),
     ("",),
 )

@@ -40,7 +40,7 @@ def related(space: MacroSpace) -> list[Graph]:
     return [space.graph(arch) for arch in (first, second, tail, first, head, second)]
 
 
-@pytest.mark.parametrize("noise", [None, Noise(0.5, 11)])
+@pytest.mark.parametrize("noise", [None, Noise(11, 0.5)])
 @pytest.mark.parametrize("shape", [(1, 7, 10), (3, 9, 4)])
 def test_networks_equal_the_merged_supernet(shape: Shape, noise: Noise | None) -> None:
     space = macro(5, shape, width=5, double=True)
@@ -123,7 +123,7 @@ def test_no_stacked_copy_outlives_its_call(monkeypatch: pytest.MonkeyPatch) -> N
 def test_gpu_merged_matches_plain_and_never_waits() -> None:
     space = macro(5)
     supernet, x = make_supernet(space).cuda(), images(8, (3, 8, 8)).cuda()
-    graphs, noise = related(space), Noise(0.3, 5)
+    graphs, noise = related(space), Noise(5, 0.3)
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         plain = supernet.forward_plain(x, graphs, noise)
         supernet(x, graphs, noise)  # the first calls load kernels

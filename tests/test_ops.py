@@ -23,7 +23,7 @@ def test_batch_norm_keeps_stacked_architectures_apart(running: bool) -> None:
 
 def test_dropout_masks_differ_by_seed_and_key_and_keep_the_mean() -> None:
     def mask(seed: int, key: str = "classifier", count: int = 64) -> Tensor:
-        return Noise(0.25, seed).mask(key, (count,), torch.device("cpu"))
+        return Noise(seed).mask(key, 0.25, (count,), torch.device("cpu"))
 
     assert torch.equal(mask(3), mask(3))
     # neighbours, and seeds that differ in high or low bits alone

@@ -16,13 +16,14 @@ import pytest
 import torch
 
 from enas import checkpoint, config, runtime
+from enas.budget import plan
 from enas.config import SearchConfig
 from enas.data import DataSet, load
 from enas.errors import UserError
 from enas.phases import Search, collapse_warning
 from enas.plan import total_work
 from enas.runs import RunFolder
-from enas.search import forecast_s, search
+from enas.search import search
 
 TINY = [
     "epochs=3",
@@ -47,7 +48,7 @@ TINY = [
 
 
 def tiny(*more: str) -> SearchConfig:
-    tiny_config: SearchConfig = config.from_text(config.quick()[0], [*TINY, *more])
+    tiny_config: SearchConfig = config.from_text(config.PRESETS["quick"](None)[0], [*TINY, *more])
     return tiny_config
 
 
@@ -279,7 +280,7 @@ def test_work_that_is_reported_equals_the_plan(tmp_path: Path, digits: DataSet) 
 
 def test_forecast_leaves_no_trace(tmp_path: Path, digits: DataSet) -> None:
     folder = RunFolder(tmp_path / "run")
-    assert 0 < forecast_s(tiny(), digits, folder, runtime.start(tiny())) < 3600
+    assert 0 < plan(tiny(), digits, folder, runtime.start(tiny())).forecast_s < 3600
     assert not folder.path.exists()
 
 

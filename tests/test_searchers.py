@@ -25,7 +25,7 @@ from enas.searchers import (
     skip_penalty,
     uniform,
 )
-from enas.spaces import Architecture, SearchSpace, uniform_entropy
+from enas.spaces import Architecture, SearchSpace, uniform_entropies
 from tests.toys import Toy, all_archs, as_tensor, macro, seeded
 
 NAN = float("nan")
@@ -55,7 +55,12 @@ def gradient(controller: torch.nn.Module, loss: Tensor) -> Tensor:
 
 def part_of(rollout: Rollout, rows: list[int]) -> Rollout:
     return Rollout(
-        rollout.choices[rows], rollout.log_probs[rows], rollout.entropies[rows], rollout.skip_rates[rows], ()
+        rollout.choices[rows],
+        rollout.log_probs[rows],
+        rollout.entropies[rows],
+        rollout.skip_rates[rows],
+        (),
+        rollout.active[rows],
     )
 
 
@@ -107,7 +112,7 @@ def test_tell_follows_this_gradient_with_the_entropy_as_plain_reward(
     proposals = searcher.ask(6)
     values = torch.tensor([0.1, 0.2, 0.9, 0.4, 0.0, 0.5])
     rollout = searcher.controller.read(as_tensor([p.arch for p in proposals]))
-    reward = values + entropy_weight * rollout.entropies.detach()
+    reward = values + entropy_weight * rollout.entropies.sum(1).detach()
     against = 0.4 if config is MOVING else (reward.sum() - reward) / 5  # the mean of the others
     expected = gradient(searcher.controller, -((reward - against) * rollout.log_probs).mean())
     told = searcher.tell(proposals, values)
@@ -221,14 +226,14 @@ def test_the_controller_solves_a_known_bandit(config: ControllerConfig) -> None:
         with torch.no_grad():
             return searcher.controller.read(as_tensor([best])).log_probs.exp().item()
 
-    before = searcher.entropy(all_archs(Toy()))
+    before = sum(searcher.policy(all_archs(Toy())).entropies.values())
     assert best_probability() == pytest.approx(0.25, abs=0.02)
-    assert before == pytest.approx(uniform_entropy(Toy()), abs=0.01)
+    assert before == pytest.approx(sum(uniform_entropies(Toy()).values()), abs=0.01)
     for _ in range(60):
         proposals = searcher.ask(8)
         searcher.tell(proposals, torch.tensor([float(p.arch == best) for p in proposals]))
     assert best_probability() > 0.9
-    assert searcher.entropy([best]) < before / 2
+    assert sum(searcher.policy([best]).entropies.values()) < before / 2
 
 
 def test_the_policy_learns_what_a_macro_reward_wants() -> None:
@@ -284,7 +289,7 @@ def test_continued_equals_uninterrupted(name: str, stop: int, tmp_path: Path) ->
             proposals = searcher.ask(5)
             rewards = torch.tensor([sum(p.arch.choices) / 20 for p in proposals])
             told = searcher.tell(proposals, rewards)
-            log += [proposals, str(dataclasses.astuple(told)), searcher.entropy([proposals[0].arch])]
+            log += [proposals, str(dataclasses.astuple(told)), searcher.policy([proposals[0].arch])]
         return log
 
     whole = go_on(start(1), 5)

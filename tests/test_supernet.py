@@ -107,7 +107,7 @@ def duplicated(space: MacroSpace) -> list[Graph]:
 
 
 @pytest.mark.parametrize("shape", [(3, 9, 7), (1, 8, 8)])
-@pytest.mark.parametrize("noise", [None, Noise(0.4, seed=5)])
+@pytest.mark.parametrize("noise", [None, Noise(5, 0.4)])
 @pytest.mark.parametrize("concat_below", [0, 5 * 5 * 4 * 6 + 1, HUGE])
 def test_merged_matches_plain(
     shape: tuple[int, int, int], noise: Noise | None, concat_below: int, monkeypatch: pytest.MonkeyPatch
@@ -163,9 +163,9 @@ def test_dropout_masks_depend_on_seed_and_image_alone() -> None:
     supernet = Supernet(space, seeded())
     graph = space.graph(Architecture("macro", (0, 1, 1)))
     x = images(4, (3, 8, 8))
-    first = supernet(x, [graph], Noise(0.5, 1))[0]
-    assert torch.equal(first, supernet(x, [graph, graph], Noise(0.5, 1))[1])
-    assert not torch.allclose(first, supernet(x, [graph], Noise(0.5, 2))[0])
+    first = supernet(x, [graph], Noise(1, 0.5))[0]
+    assert torch.equal(first, supernet(x, [graph, graph], Noise(1, 0.5))[1])
+    assert not torch.allclose(first, supernet(x, [graph], Noise(2, 0.5))[0])
 
 
 def test_supernet_norms_use_batch_statistics_in_evaluation_too() -> None:

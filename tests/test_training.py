@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,40 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from enas import checkpoint
-from enas.config import DataConfig, SgdConfig
+from enas.config import DataConfig, SgdConfig, StandaloneConfig
 from enas.data import DataSet, load, training_batches
 from enas.errors import UserError
 from enas.graph import Graph
-from enas.runtime import Runtime
+from enas.runtime import Runtime, generator
 from enas.spaces import Architecture
 from enas.standalone import Standalone
 from enas.supernet import Supernet
-from enas.training import Batch, learning_rate, sgd, train_epoch
+from enas.training import Batch, EpochState, EpochStats, Output, learning_rate, sgd, train_epoch
 from tests.toys import images, macro, random_archs, seeded
 
 CPU = Runtime(torch.device("cpu"), torch.float32, 1)
+
+
+def epoch_of(
+    logits: Callable[[Tensor, int], Tensor],
+    optimizer: torch.optim.SGD,
+    batches: Sequence[Batch],
+    config: SgdConfig,
+    epoch: int = 0,
+    epochs: int = 1,
+    **more: Any,
+) -> EpochStats:
+    """Train for one epoch with a model that gives all its logits [A, N, K] at once."""
+
+    def model(x: Tensor, step: int) -> Iterator[Output]:
+        yield Output(logits(x, step))
+
+    state = EpochState()
+    return train_epoch(
+        model, optimizer, batches, len(batches), config, CPU, epoch=epoch, epochs=epochs, state=state, **more
+    )
+
+
 RATES: dict[str, Any] = {"lr_max": 1.1, "lr_min": 0.1}
 
 # ---- schedules
@@ -62,7 +84,7 @@ def test_rate_moves_with_every_step() -> None:
     optimizer, seen = sgd(module, config), []
     optimizer.register_step_pre_hook(lambda *_: seen.append(optimizer.param_groups[0]["lr"]))
     batches = [(torch.ones(1, 2), torch.tensor([0]))] * 4
-    stats = train_epoch(lambda x, _: module(x)[None], optimizer, batches, 4, config, CPU, epoch=1, epochs=3)
+    stats = epoch_of(lambda x, _: module(x)[None], optimizer, batches, config, epoch=1, epochs=3)
     assert seen == pytest.approx([learning_rate(config, 1 + step / 4, 3) for step in range(4)])
     assert stats.learning_rate == seen[-1]
 
@@ -101,9 +123,7 @@ def linear(batches: Sequence[Batch], config: SgdConfig, bad: Callable[[int], flo
     nn.init.constant_(module.bias, 0.1)
     nn.init.uniform_(module.weight, -1, 1, generator=seeded())
     optimizer = sgd(module, config)
-    stats = train_epoch(
-        lambda x, step: module(x)[None] + bad(step), optimizer, batches, len(batches), config, CPU, epoch=0, epochs=1
-    )
+    stats = epoch_of(lambda x, step: module(x)[None] + bad(step), optimizer, batches, config)
     return module, [optimizer.state[p]["momentum_buffer"] for p in module.parameters()], stats
 
 
@@ -143,7 +163,7 @@ def gradient_of(graphs: list[Graph], supernet: Supernet, batch: Batch, clip: flo
     supernet = copy.deepcopy(supernet)
     config = SgdConfig(weight_decay=0.0, grad_clip=clip)
     optimizer = sgd(supernet, config)
-    stats = train_epoch(lambda x, _: supernet(x, graphs), optimizer, [batch], 1, config, CPU, epoch=0, epochs=1)
+    stats = epoch_of(lambda x, _: supernet(x, graphs), optimizer, [batch], config)
     return [optimizer.state[p]["momentum_buffer"] for p in supernet.parameters()], stats
 
 
@@ -172,7 +192,7 @@ def test_steps_of_an_epoch_leave_unsampled_weights_alone(momentum: float) -> Non
 
     states = [state()]
     optimizer.register_step_post_hook(lambda *_: states.append(state()))
-    train_epoch(lambda x, step: supernet(x, [graphs[step]]), optimizer, [batch] * 2, 2, config, CPU, epoch=0, epochs=1)
+    epoch_of(lambda x, step: supernet(x, [graphs[step]]), optimizer, [batch] * 2, config)
     sampled = []
     for graph, before, after in zip(graphs, states, states[1:], strict=False):
         keys = tuple(f"weights.{node.key}." for node in graph.nodes if node.key)
@@ -210,7 +230,7 @@ def standalone(data: DataSet, images: int, seed: int = 0, **options: Any) -> Sta
     """A small network on the first training images, for three epochs."""
     data = dataclasses.replace(data, train=data.train.subset(torch.arange(images)))
     space = macro(2, data.input_shape, data.num_classes, width=12)
-    config = SgdConfig(**{"batch_size": 16, "lr_max": 0.1, "lr_min": 0.001, "dropout": 0.2, **options})
+    config = StandaloneConfig(**{"batch_size": 16, "lr_max": 0.1, "lr_min": 0.001, "dropout": 0.2, **options})
     return Standalone(space.graph(Architecture("macro", (0, 0, 1))), data, data.train, config, 3, seed, CPU)
 
 
@@ -242,12 +262,11 @@ def test_a_skipped_step_leaves_running_statistics_alone(digits: DataSet, monkeyp
 
 def test_standalone_matches_a_plain_loop(digits: DataSet) -> None:
     training = standalone(digits, 64, dropout=0.0, lr_min=0.1)  # a constant rate
-    network, draws = copy.deepcopy(training.network).train(), torch.Generator()
-    draws.set_state(training.draws.get_state())
+    network = copy.deepcopy(training.network).train()
     optimizer = torch.optim.SGD(network.parameters(), 0.1, 0.9, weight_decay=5e-4, nesterov=True, foreach=False)
     data = training.data
-    for _ in range(2):
-        losses = []
+    for epoch in range(2):
+        losses, draws = [], generator(0, f"images/{epoch}")
         for x, y in training_batches(training.images, 16, data.augmentation, data.mean, data.std, draws):
             loss = F.cross_entropy(network(x), y)
             optimizer.zero_grad()

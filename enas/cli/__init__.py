@@ -13,10 +13,11 @@ from enas.cli.retrain import retrain
 from enas.cli.search import search
 from enas.cli.show import evaluate, show
 from enas.errors import UserError
+from enas.interrupts import Stopped
 
 
 class Group(click.Group):
-    """Prints UserError as one line and exits with 2; an interrupt says how to go on."""
+    """Prints UserError as one line and exits with 2; a signal says how to go on."""
 
     def invoke(self, context: click.Context) -> Any:
         try:
@@ -24,6 +25,9 @@ class Group(click.Group):
         except UserError as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(2)
+        except Stopped as stopped:
+            click.echo(f"{stopped}: the state is saved; go on with --resume and the run's folder", err=True)
+            sys.exit(128 + stopped.number)
         except KeyboardInterrupt:
             click.echo("interrupted: the last checkpoint is intact; go on with --resume and the run's folder", err=True)
             sys.exit(130)

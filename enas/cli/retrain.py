@@ -58,6 +58,7 @@ def retrain(
 
 def _retrain(run_config: RetrainConfig, path: Path, resuming: bool) -> None:
     from enas.cost import cost
+    from enas.interrupts import StopRequest
     from enas.records import to_dict
     from enas.retrain import forecast_s, network_space
     from enas.retrain import retrain as run
@@ -85,9 +86,8 @@ def _retrain(run_config: RetrainConfig, path: Path, resuming: bool) -> None:
     )
     steps = max(1, len(data.train) // run_config.sgd.batch_size)
     progress = Progress(run_config.epochs * steps * min(len(data.train), run_config.sgd.batch_size), "retrain")
-    records = run(run_config, data, folder, runtime, progress.work, progress.skip)
-    with progress, TensorBoard(path / "tensorboard", folder.records()) as board:
-        for record in records:
+    with StopRequest() as stop, progress, TensorBoard(path / "tensorboard", folder.records()) as board:
+        for record in run(run_config, data, folder, runtime, progress.work, progress.skip, stop):
             board.write(to_dict(record))
             progress.show(
                 f"epoch {record.epoch + 1}/{run_config.epochs} loss {record.train_loss:.3f} "

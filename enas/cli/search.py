@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +44,7 @@ def search(
 
         run_config = RunFolder(resume).config(SearchConfig())
     else:
-        base = PRESETS[options.preset_name(preset, config_file)]()[0]
-        if space is not None:
-            base = config.update(base, {"space": {"name": space}})
+        base = PRESETS[options.preset_name(preset, config_file)](space)[0]
         run_config = options.apply(base, config_file, fields, assignments)
     if print_config:
         click.echo(options.to_toml(config.to_dict(run_config)))
@@ -56,13 +56,15 @@ def search(
 
 
 def _search(run_config: SearchConfig, path: Path, resuming: bool) -> None:
+    from enas import budget
+    from enas.interrupts import StopRequest
     from enas.plan import total_work
     from enas.records import EpochRecord, FinalistRecord, to_dict
     from enas.runs import RunFolder
-    from enas.search import forecast_s
     from enas.search import search as run
     from enas.tracking import Progress, TensorBoard
 
+    began = time.perf_counter()
     folder = RunFolder(path)
     if resuming and folder.result.exists():
         click.echo(f"{path} is finished.")
@@ -73,21 +75,27 @@ def _search(run_config: SearchConfig, path: Path, resuming: bool) -> None:
     run_config, runtime, data = start(run_config)
     space = spaces.build(run_config.space, data.input_shape, data.num_classes)
     validation = round(len(data.train) * run_config.data.validation_fraction)
-    forecast = forecast_s(run_config, data, folder, runtime)
+    plan = budget.plan(run_config, data, folder, runtime, began, sized=resuming)
+    run_config = plan.config
     if not resuming:
         folder.create(run_config)
     click.echo(
         f"{data_line(data)} | {space.name}: {spaces.size(space):.2g} architectures | {runtime_line(runtime)} | "
-        f"about {duration(forecast)}" + (" in all" if resuming else ""),
+        f"about {duration(plan.forecast_s)}" + (" in all" if resuming else ""),
         err=True,
     )
-    progress = Progress(total_work(run_config, len(data.train) - validation, validation).units, "search")
+    sizes = len(data.train) - validation, validation
+    if run_config.budget is not None:
+        click.echo(f"budget {run_config.budget}: {budget.describe(run_config, sizes[0])}", err=True)
+    progress = Progress(total_work(run_config, *sizes).units, "search")
     warned = False
-    records = run(run_config, data, folder, runtime, progress.work, progress.skip)
-    with progress, TensorBoard(path / "tensorboard", folder.records()) as board:
-        for record in records:
+    with StopRequest() as stop, progress, TensorBoard(path / "tensorboard", folder.records()) as board:
+        for record in run(run_config, data, folder, runtime, progress.work, progress.skip, stop, plan.rates, began):
             board.write(to_dict(record))
             if isinstance(record, EpochRecord):
+                if record.epochs != run_config.epochs:  # a time budget asked for more or fewer
+                    run_config = dataclasses.replace(run_config, epochs=record.epochs)
+                    progress.resize(total_work(run_config, *sizes).units)
                 gap = record.controller_minus_random
                 progress.show(
                     f"epoch {record.epoch + 1}/{run_config.epochs} loss {record.train_loss:.3f} "

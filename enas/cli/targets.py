@@ -39,13 +39,18 @@ def retrain_base(target: str | None, reference: str | None, preset: str | None) 
         run_config, found = result.config, spaces.to_text(result.space, result.arch)
         if not isinstance(run_config, SearchConfig):
             raise UserError(f"{path} must be the result of a search, but it is a retraining's; give its architecture")
-        base = PRESETS[preset or (run_config.preset if run_config.preset in PRESETS else "quick")]()[1]
-        base = config.update(base, {"data": config.to_dict(run_config.data), "space": config.to_dict(run_config.space)})
+        name = preset or (run_config.preset if run_config.preset in PRESETS else "quick")
+        base = PRESETS[name](run_config.space.name)[1]
+        images = config.to_dict(run_config.data)
+        if base.data.cutout:  # the preset's retraining augments more than its search
+            images["cutout"] = base.data.cutout
+        base = config.update(base, {"data": images, "space": config.to_dict(run_config.space)})
         default = result_path.parent / ("retrain" if reference is None else reference)
         # a preset's width is meant for what was searched, not for the reference
         return config.update(base, {"arch": arch or found, **({"width": None} if reference else {})}), default
     if target is not None and reference is not None:
         raise UserError(f"retrain takes a run or result beside --reference, but {target!r} is neither; leave one out")
+    space = None
     if target is not None and arch is None:
         parsed = spaces.from_text(target) if ":" in target else None
         if parsed is None:
@@ -54,7 +59,8 @@ def retrain_base(target: str | None, reference: str | None, preset: str | None) 
             )
         spaces.options_for(parsed, config.MacroOptions())
         arch = target
-    base = PRESETS[preset or "quick"]()[1]
+        space = parsed.space
+    base = PRESETS[preset or "quick"](space)[1]
     return config.update(base, {"arch": arch, **({"width": None} if reference else {})}), default_folder("retrain")
 
 

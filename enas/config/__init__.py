@@ -1,7 +1,12 @@
-"""Every setting of the program (settings.py), the presets (presets.py), and plain data (plain.py). No torch."""
+"""Configuration. No torch.
 
+settings.py  every setting of the program    presets.py  sizes and budgets to start from
+budget.py    how a budget is written         plain.py    configuration <-> plain data
+"""
+
+from enas.config.budget import Budget, parse_budget
 from enas.config.plain import check, from_text, space_options, to_dict, update
-from enas.config.presets import PRESETS, cifar10_macro, cpu, quick
+from enas.config.presets import PRESETS
 from enas.config.settings import (
     SEARCHABLE,
     SPACE_OPTIONS,
@@ -9,6 +14,7 @@ from enas.config.settings import (
     DataConfig,
     DeriveConfig,
     MacroOptions,
+    MicroOptions,
     ObjectiveConfig,
     ResNet20Options,
     RetrainConfig,
@@ -16,14 +22,17 @@ from enas.config.settings import (
     SearchConfig,
     SgdConfig,
     SpaceOptions,
+    StandaloneConfig,
     WeightsConfig,
 )
 
 __all__ = [
+    "Budget",
     "ControllerConfig",
     "DataConfig",
     "DeriveConfig",
     "MacroOptions",
+    "MicroOptions",
     "ObjectiveConfig",
     "PRESETS",
     "ResNet20Options",
@@ -34,12 +43,11 @@ __all__ = [
     "SearchConfig",
     "SgdConfig",
     "SpaceOptions",
+    "StandaloneConfig",
     "WeightsConfig",
     "check",
-    "cifar10_macro",
-    "cpu",
     "from_text",
-    "quick",
+    "parse_budget",
     "space_options",
     "to_dict",
     "update",

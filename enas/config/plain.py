@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from enas.config.budget import parse_budget
 from enas.config.settings import SPACE_OPTIONS, RetrainConfig, SearchConfig, SpaceOptions
 from enas.errors import UserError
 
@@ -84,7 +85,9 @@ def check(config: SearchConfig | RetrainConfig) -> None:
             f"the lowest learning rate must not be above the highest, but got lr_min {sgd.lr_min:g} and lr_max "
             f"{sgd.lr_max:g}; give --set {section}.lr_min=... too"
         )
-    if isinstance(config, SearchConfig) and config.searcher == "reinforce":
+    if isinstance(config, SearchConfig) and config.budget is not None:
+        parse_budget(config.budget)
+    elif isinstance(config, SearchConfig) and config.searcher == "reinforce":
         warmup = config.controller.warmup_epochs
         if warmup >= config.epochs:
             raise UserError(

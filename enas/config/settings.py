@@ -7,56 +7,10 @@ default stands once. Numbers marked "ENAS" are those of Pham et al. 2018 or of t
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar
 
-from enas.errors import UserError
-
-
-def setting(
-    default: Any,
-    help: str,
-    *,
-    option: str | None = None,
-    low: float | None = None,
-    high: float | None = None,
-    above: float | None = None,
-    choices: tuple[str, ...] | None = None,
-) -> Any:
-    """A dataclass field with its help, its bounds and, where it has one, its own command-line option.
-
-    `low` and `high` are inclusive bounds, `above` is an exclusive lower bound.
-    """
-    metadata = {"help": help, "option": option, "low": low, "high": high, "above": above, "choices": choices}
-    return field(default=default, metadata=metadata)
-
-
-class Checked:
-    """Base of all configuration classes: checks the fields' bounds when an instance is made."""
-
-    def __post_init__(self) -> None:
-        for f in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
-            check_value(f, getattr(self, f.name))
-
-
-def check_value(f: dataclasses.Field[Any], value: Any) -> None:
-    """Raise UserError unless `value` respects the bounds in the field's metadata."""
-    if value is None or not f.metadata:
-        return
-    low, high, above = f.metadata["low"], f.metadata["high"], f.metadata["above"]
-    choices = f.metadata["choices"]
-    if choices is not None and value not in choices:
-        raise UserError(f"{f.name} must be one of {', '.join(choices)}, but got {value!r}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"{f.name} must be a finite number, but got {value}")
-    if low is not None and value < low:
-        raise UserError(f"{f.name} must be at least {low}, but got {value}")
-    if high is not None and value > high:
-        raise UserError(f"{f.name} must be at most {high}, but got {value}")
-    if above is not None and value <= above:
-        raise UserError(f"{f.name} must be greater than {above}, but got {value}")
+from enas.config.checked import Checked, setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +57,20 @@ class MacroOptions(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MicroOptions(Checked):
+    """Space `micro` (ENAS section 2.4): a normal and a reduction cell, stacked."""
+
+    name: ClassVar[str] = "micro"
+    nodes: int = setting(5, "nodes of a cell (ENAS: 5)", low=1, high=12)
+    cells_per_stage: int = setting(
+        2, "normal cells in each of the three stages (ENAS: 2 in search, 5 in retraining)", low=1, high=32
+    )
+    width: int = setting(
+        20, "filters of the first cells (ENAS: 20 in search, 36 in retraining)", option="--width", low=2, high=4096
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ResNet20Options(Checked):
     """The hand-drawn reference `resnet20`: one architecture, nothing to search."""
 
@@ -110,11 +78,11 @@ class ResNet20Options(Checked):
     width: int = setting(16, "channels of the first stage (He et al.: 16)", low=2, high=4096)
 
 
-SpaceOptions = MacroOptions | ResNet20Options
-SPACE_OPTIONS: dict[str, type[MacroOptions] | type[ResNet20Options]] = {
-    options.name: options for options in (MacroOptions, ResNet20Options)
+SpaceOptions = MacroOptions | MicroOptions | ResNet20Options
+SPACE_OPTIONS: dict[str, type[SpaceOptions]] = {
+    options.name: options for options in (MacroOptions, MicroOptions, ResNet20Options)
 }
-SEARCHABLE = ("macro",)
+SEARCHABLE = ("macro", "micro")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +106,13 @@ class SgdConfig(Checked):
         5.0, "largest norm of the gradient (ENAS configures 5.0; the authors' code then skips it)", above=0
     )
     dropout: float = setting(0.1, "dropout before the classifier (ENAS macro search: 0.1)", low=0, high=0.95)
+    drop_path: float = setting(
+        0.0,
+        "largest rate of drop-path, reached at the last cell and the last epoch (ENAS micro: 0.4)",
+        option="--drop-path",
+        low=0,
+        high=0.95,
+    )
     label_smoothing: float = setting(0.0, "label smoothing", option="--label-smoothing", low=0, high=0.9)
     max_nonfinite: int = setting(
         20, "steps with a non-finite loss or gradient that are skipped in one epoch before it stops", low=0
@@ -148,6 +123,9 @@ class SgdConfig(Checked):
 class WeightsConfig(SgdConfig):
     """Phase 1: training the shared weights."""
 
+    steps: int | None = setting(
+        None, "training steps in an epoch (default: one pass over the training images)", low=1, high=10**7
+    )
     architectures_per_step: int = setting(
         1,
         "architectures trained in one step on the same images; their losses are averaged (ENAS: 1)",
@@ -158,10 +136,34 @@ class WeightsConfig(SgdConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ControllerConfig(Checked):
-    """Phase 2: the LSTM policy and REINFORCE."""
+class StandaloneConfig(SgdConfig):
+    """Training one network on its own."""
 
-    hidden: int = setting(64, "LSTM units (ENAS: 64)", low=1, high=4096)
+    auxiliary_weight: float = setting(
+        0.0,
+        "weight of an auxiliary classifier's loss in training (ENAS micro: 0.4)",
+        option="--auxiliary-weight",
+        low=0,
+        high=10,
+    )
+    ema_decay: float = setting(
+        0.0,
+        "test a moving average of the weights, with this decay per step (0: the weights themselves)",
+        option="--ema-decay",
+        low=0,
+        high=0.99999,
+    )
+    mixup: float = setting(0.0, "alpha of mixup (Zhang et al. 2018; 0: off)", option="--mixup", low=0, high=10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControllerConfig(Checked):
+    """Phase 2: the recurrent policy and REINFORCE."""
+
+    recurrence: str = setting(
+        "lstm", "what the policy's state runs through (ENAS: lstm)", choices=("lstm", "gru"), option="--recurrence"
+    )
+    hidden: int = setting(64, "units of the recurrence (ENAS: 64)", low=1, high=4096)
     lr: float = setting(1e-3, "Adam learning rate (ENAS: 1e-3 macro, 3.5e-3 micro)", above=0)
     # Not a detail: once the policy has chosen, its gradients are mostly noise. With torch's 1e-8 Adam
     # made full steps of them and the skip rate swung between 0.3 and 1.0; this is of their size and damps them.
@@ -232,6 +234,7 @@ class RunConfig(Checked):
     )
     deterministic: bool = setting(False, "only deterministic GPU algorithms", option="--deterministic")
     threads: int = setting(0, "CPU threads (0: all cores)", low=0, high=1024)
+    checkpoint_minutes: float = setting(3.0, "minutes between checkpoints within a phase", above=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,6 +246,12 @@ class SearchConfig(RunConfig):
         "reinforce", "what proposes architectures", choices=("reinforce", "random"), option="--searcher"
     )
     epochs: int = setting(310, "epochs, each with both phases (ENAS macro: 310)", option="--epochs", low=1)
+    budget: str | None = setting(
+        None,
+        "time (90s, 40m, 2h) or floating-point operations (flops=2e15) to fit the whole search into; sizes of "
+        "epochs and derivation then follow from it",
+        option="--budget",
+    )
     data: DataConfig = field(default_factory=DataConfig)
     space: SpaceOptions = field(default_factory=MacroOptions)
     weights: WeightsConfig = field(default_factory=WeightsConfig)
@@ -260,6 +269,9 @@ class RetrainConfig(RunConfig):
     width: int | None = setting(
         None, "channels of the first stage (default: as searched)", option="--width", low=2, high=4096
     )
+    depth: int | None = setting(
+        None, "micro: normal cells in each stage (default: as searched)", option="--depth", low=1, high=32
+    )
     data: DataConfig = field(default_factory=DataConfig)
     space: SpaceOptions = field(default_factory=MacroOptions)
-    sgd: SgdConfig = field(default_factory=SgdConfig)
+    sgd: StandaloneConfig = field(default_factory=StandaloneConfig)

@@ -6,9 +6,11 @@ splitting.py   seeded, stratified splits
 digits.py      the data set that ships with the package
 folder.py      image folders: listing.py lists, decode.py decodes, cache.py remembers
 pipeline.py    batches
+mixup.py       mixtures of images
 """
 
 from enas.data.loading import load
+from enas.data.mixup import mixup
 from enas.data.pipeline import (
     augment,
     draw_augmentation,
@@ -29,6 +31,7 @@ __all__ = [
     "draw_augmentation",
     "evaluation_batches",
     "load",
+    "mixup",
     "normalise",
     "random_batch",
     "split",

@@ -4,42 +4,48 @@ from __future__ import annotations
 
 import dataclasses
 
-from enas.config import SPACE_OPTIONS, MacroOptions, SpaceOptions
+from enas.config import SPACE_OPTIONS, MacroOptions, MicroOptions, SpaceOptions
 from enas.errors import UserError
 from enas.graph import Shape
 from enas.spaces.base import (
     Architecture,
     Decision,
     SearchSpace,
+    active,
     choice_shares,
     from_json,
     from_text,
     parse,
+    settled,
     size,
     steps,
     to_text,
-    uniform_entropy,
+    uniform_entropies,
     validate,
 )
 from enas.spaces.macro import MacroSpace
+from enas.spaces.micro import MicroSpace
 from enas.spaces.resnet import ResNet20Space
 
 __all__ = [
     "Architecture",
     "Decision",
     "MacroSpace",
+    "MicroSpace",
     "ResNet20Space",
     "SearchSpace",
+    "active",
     "build",
     "choice_shares",
     "from_json",
     "from_text",
     "options_for",
     "parse",
+    "settled",
     "size",
     "steps",
     "to_text",
-    "uniform_entropy",
+    "uniform_entropies",
     "validate",
 ]
 
@@ -48,13 +54,15 @@ def build(options: SpaceOptions, input_shape: Shape, num_classes: int) -> Search
     """The space with these options for images (C, H, W) of `num_classes` classes."""
     if isinstance(options, MacroOptions):
         return MacroSpace(options, input_shape, num_classes)
+    if isinstance(options, MicroOptions):
+        return MicroSpace(options, input_shape, num_classes)
     return ResNet20Space(options, input_shape, num_classes)
 
 
 def options_for(arch: Architecture, options: SpaceOptions) -> SpaceOptions:
     """Options of the space that `arch` belongs to: `options` where they fit, else that space's defaults.
 
-    What an architecture itself determines (macro: the number of layers) is taken from it.
+    What an architecture itself determines (macro: the number of layers, micro: of nodes) is taken from it.
     """
     if arch.space not in SPACE_OPTIONS:
         raise UserError(f"the architecture's space must be one of {', '.join(SPACE_OPTIONS)}, but got {arch.space!r}")
@@ -62,4 +70,6 @@ def options_for(arch: Architecture, options: SpaceOptions) -> SpaceOptions:
         options = SPACE_OPTIONS[arch.space]()
     if isinstance(options, MacroOptions):
         return dataclasses.replace(options, layers=MacroSpace.layers_of(arch))
+    if isinstance(options, MicroOptions):
+        return dataclasses.replace(options, nodes=MicroSpace.nodes_of(arch))
     return options

@@ -27,17 +27,27 @@ class Decision:
     name: unique, readable ("layer4/op").
     labels: readable names of the choices; K = len(labels).
     group: decisions of a group share their embedding and softmax in the controller.
-    part: which part of the network it belongs to (macro: the layer, from 0). Decisions of one part
-        and group are consecutive and are taken in one step of the controller.
-    source: None, or, for a yes/no decision about a connection, the part that it comes from; the
-        controller then decides by attention to the state it had there (ENAS section 2.3).
+    part: which part of the network it belongs to (macro: the layer, from 0). Parts are in order.
+    sources: for a decision about connections, the parts that they come from; the controller then
+        decides by attention to the states it had there. One source and two labels: whether to
+        connect (ENAS section 2.3). A source for every label: which one to connect to (section 2.4).
+    parent, parent_choices: the position of an earlier decision, and those of its choices under which
+        this one matters. It is active where the parent is active and has made one of them; where it
+        is inactive its choice is 0. Without a parent (None) it is always active.
     """
 
     name: str
     labels: tuple[str, ...]
     group: str
     part: int
-    source: int | None = None
+    sources: tuple[int, ...] = ()
+    parent: int | None = None
+    parent_choices: tuple[int, ...] = ()
+
+    @property
+    def is_connection(self) -> bool:
+        """Whether it says yes or no to one connection."""
+        return len(self.sources) == 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +92,34 @@ class SearchSpace(Protocol):
         """The same decisions in a larger network, for retraining."""
 
 
+def active(space: SearchSpace, choices: Sequence[int]) -> list[bool]:
+    """Which decisions matter, given all choices. [D]"""
+    found: list[bool] = []
+    for decision in space.decisions:
+        parent = decision.parent
+        found.append(parent is None or (found[parent] and choices[parent] in decision.parent_choices))
+    return found
+
+
+def settled(space: SearchSpace, choices: Sequence[int]) -> Architecture:
+    """The architecture with these choices; inactive decisions become 0, so equal networks compare equal."""
+    kept = (choice if on else 0 for choice, on in zip(choices, active(space, choices), strict=True))
+    return Architecture(space.name, tuple(kept))
+
+
 def size(space: SearchSpace) -> int:
     """Number of architectures in the space."""
-    return math.prod(len(decision.labels) for decision in space.decisions)
+    # below[d][k]: number of ways to decide all that choice k of decision d activates
+    below = [[1] * len(decision.labels) for decision in space.decisions]
+    total = 1
+    for d in reversed(range(len(space.decisions))):  # parents come before their children
+        ways, decision = sum(below[d]), space.decisions[d]
+        if decision.parent is None:
+            total *= ways
+        else:
+            for choice in decision.parent_choices:
+                below[decision.parent][choice] *= ways
+    return total
 
 
 def validate(space: SearchSpace, arch: Architecture) -> None:
@@ -100,6 +135,9 @@ def validate(space: SearchSpace, arch: Architecture) -> None:
     for decision, choice in zip(space.decisions, arch.choices, strict=True):
         if not 0 <= choice < len(decision.labels):
             raise UserError(f"{decision.name} must be in 0..{len(decision.labels) - 1}, but got {choice}")
+    for decision, choice, on in zip(space.decisions, arch.choices, active(space, arch.choices), strict=True):
+        if choice and not on:
+            raise UserError(f"{decision.name} must be 0, because it plays no part here, but got {choice}")
 
 
 def to_text(space: SearchSpace, arch: Architecture) -> str:
@@ -150,12 +188,14 @@ def from_json(value: Any) -> Architecture:
 
 
 def steps(space: SearchSpace) -> Iterator[tuple[int, ...]]:
-    """Positions of the decisions that the controller takes in one step, in order."""
+    """Positions of the decisions that the controller takes in one step, in order: each alone, but the
+    yes/no decisions about all connections into one part together (ENAS section 2.3)."""
     step: list[int] = []
     for d, decision in enumerate(space.decisions):
         if step:
             last = space.decisions[step[-1]]
-            if (last.part, last.group) != (decision.part, decision.group):
+            together = last.is_connection and decision.is_connection
+            if not together or (last.part, last.group) != (decision.part, decision.group):
                 yield tuple(step)
                 step = []
         step.append(d)
@@ -168,18 +208,30 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def uniform_entropy(space: SearchSpace) -> float:
-    """Entropy in nats of the policy that chooses uniformly."""
-    return sum(math.log(len(decision.labels)) for decision in space.decisions)
+def uniform_entropies(space: SearchSpace) -> dict[str, float]:
+    """Entropy in nats, by group, of the policy that makes every active decision uniformly."""
+    entropies: dict[str, float] = {}
+    active_share: list[float] = []  # how often each decision is active under that policy
+    for decision in space.decisions:
+        share = 1.0
+        if decision.parent is not None:
+            parent = space.decisions[decision.parent]
+            share = active_share[decision.parent] * len(decision.parent_choices) / len(parent.labels)
+        active_share.append(share)
+        entropies[decision.group] = entropies.get(decision.group, 0.0) + share * math.log(len(decision.labels))
+    return entropies
 
 
 def choice_shares(space: SearchSpace, archs: Sequence[Architecture]) -> dict[str, dict[str, float]]:
-    """How often the architectures make each choice: group -> label -> share of the group's decisions."""
+    """How often the architectures make each choice: group -> label -> share of the group's active decisions."""
     counts: dict[str, dict[str, int]] = {}
     for arch in archs:
-        for decision, choice in zip(space.decisions, arch.choices, strict=True):
-            group = counts.setdefault(decision.group, dict.fromkeys(decision.labels, 0))
-            group[decision.labels[choice]] += 1
+        for decision, choice, on in zip(space.decisions, arch.choices, active(space, arch.choices), strict=True):
+            group = counts.setdefault(decision.group, {})
+            for label in decision.labels:  # decisions of a group may differ in how many choices they have
+                group.setdefault(label, 0)
+            group[decision.labels[choice]] += on
     return {
-        name: {label: count / sum(group.values()) for label, count in group.items()} for name, group in counts.items()
+        name: {label: count / max(1, sum(group.values())) for label, count in group.items()}
+        for name, group in counts.items()
     }

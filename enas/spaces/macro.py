@@ -21,6 +21,7 @@ from enas.config import MacroOptions
 from enas.errors import UserError
 from enas.graph import Graph, GraphBuilder, Node, Shape
 from enas.spaces.base import Architecture, Decision
+from enas.spaces.stem import add_stem, stem_shape
 
 OPERATIONS = ("conv_3x3", "conv_5x5", "sep_conv_3x3", "sep_conv_5x5", "avg_pool_3x3", "max_pool_3x3")
 SMALLEST_IMAGE = 4  # two reductions leave one pixel
@@ -60,7 +61,9 @@ class MacroSpace:
             summands = [branch] + [self._at(builder, outputs, source, layer) for source in skips]
             outputs.append(builder.add("sum_norm", summands, self._shape(layer), f"layer{layer}/norm"))
         builder.add("classifier", (outputs[-1],), (self.num_classes, 1, 1), "classifier")
-        return builder.graph()
+        # behind the first layer of the last stage; a network of one or two layers has no such place
+        auxiliary = outputs[reductions[-1] + 1] if (reductions := self._reductions()) else None
+        return builder.graph(auxiliary)
 
     def candidates(self) -> tuple[Node, ...]:
         builder = GraphBuilder(self.input_shape)
@@ -114,7 +117,7 @@ class MacroSpace:
 
     def _shape(self, layer: int) -> Shape:
         """Output shape of a layer (0: the stem)."""
-        channels, (_, height, width) = self.options.width, self.input_shape
+        channels, height, width = stem_shape(self.input_shape, self.options.width)
         for after in self._reductions():
             if layer > after:
                 height, width = (height + 1) // 2, (width + 1) // 2
@@ -122,7 +125,7 @@ class MacroSpace:
         return channels, height, width
 
     def _stem(self, builder: GraphBuilder) -> int:
-        return builder.add("conv_bn_3x3", (0,), self._shape(0), "stem")
+        return add_stem(builder, self.options.width)
 
     def _at(self, builder: GraphBuilder, outputs: list[int], source: int, layer: int) -> int:
         """The output of layer `source` at the resolution where layer `layer` works, reduced where needed."""
@@ -139,7 +142,7 @@ def _decisions(layers: int) -> tuple[Decision, ...]:
     for layer in range(1, layers + 1):
         decisions.append(Decision(f"layer{layer}/op", OPERATIONS, "op", layer - 1))
         decisions += [
-            Decision(f"layer{layer}/skip{source}", ("no", "yes"), "skip", layer - 1, source - 1)
+            Decision(f"layer{layer}/skip{source}", ("no", "yes"), "skip", layer - 1, (source - 1,))
             for source in range(1, layer)
         ]
     return tuple(decisions)

@@ -14,6 +14,7 @@ from enas.config import ResNet20Options
 from enas.errors import UserError
 from enas.graph import Graph, GraphBuilder, Node, Shape
 from enas.spaces.base import Architecture, Decision
+from enas.spaces.stem import add_stem
 
 STAGES, BLOCKS = 3, 3
 
@@ -33,8 +34,8 @@ class ResNet20Space:
 
     def graph(self, arch: Architecture) -> Graph:
         builder = GraphBuilder(self.input_shape)
-        _, height, width = self.input_shape
-        x = builder.add("conv_bn_relu_3x3", (0,), (self.options.width, height, width), "stem")
+        x = add_stem(builder, self.options.width, "conv_bn_relu_3x3")
+        auxiliary = None
         for stage in range(STAGES):
             for block in range(BLOCKS):
                 shape = builder.shape(x)
@@ -45,8 +46,10 @@ class ResNet20Space:
                 branch = builder.add("conv_bn_3x3", (branch,), shape, f"{key}/conv2")
                 shortcut = x if builder.shape(x) == shape else builder.add("padded_shortcut", (x,), shape)
                 x = builder.add("sum_relu", (branch, shortcut), shape)
+                if stage == STAGES - 1 and block == 0:
+                    auxiliary = x
         builder.add("classifier", (x,), (self.num_classes, 1, 1), "classifier")
-        return builder.graph()
+        return builder.graph(auxiliary)
 
     def candidates(self) -> tuple[Node, ...]:
         return tuple(node for node in self.graph(Architecture(self.name, ())).nodes if node.key)

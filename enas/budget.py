@@ -1,0 +1,225 @@
+"""Fitting a search into a budget: measure the speed, size all phases, and keep to the time on the way.
+
+An epoch stays one pass over the training images where the budget has room for MIN_EPOCHS of them,
+else epochs become shorter. Deriving gets at most DERIVE_SHARE of the budget, and always its share.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from enas import searchers
+from enas.config import Budget, DeriveConfig, SearchConfig, parse_budget
+from enas.cost import cost
+from enas.data import DataSet
+from enas.errors import UserError
+from enas.phases import Search
+from enas.plan import TRAINING_COST, Work, derive_work, epoch_work, total_work, weight_steps
+from enas.runs import RunFolder
+from enas.runtime import Runtime
+from enas.training import Output, seconds_per_step
+
+PROBES = 16  # architectures that the measurement runs
+MIN_EPOCHS = 10  # fewer changes of phase than this are hardly a search
+DERIVE_SHARE = 0.25
+TOLERANCE = 0.03  # how far the expected end may be from a time budget before the number of epochs changes
+DERIVE_SCALES = (1.0, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What one unit of each kind of work takes: a child image to train on or to score, an update.
+
+    In seconds, or in floating-point operations.
+    """
+
+    training: float
+    scoring: float
+    update: float
+
+    def of(self, work: Work) -> float:
+        """What all of this work takes."""
+        return self.training * work.training + self.scoring * work.scoring + self.update * work.updates
+
+
+@dataclass(frozen=True)
+class Plan:
+    """config: with the budget's sizes; rates: in seconds, as measured; forecast_s: of the whole search."""
+
+    config: SearchConfig
+    rates: Rates
+    forecast_s: float
+
+
+def plan(
+    config: SearchConfig,
+    data: DataSet,
+    folder: RunFolder,
+    runtime: Runtime,
+    began: float | None = None,
+    sized: bool = False,
+) -> Plan:
+    """Measure the speed with throw-away weights and fit the search into its budget, if it has one.
+
+    began: the time.perf_counter() from which a time budget counts (default: now). sized: the sizes are
+    decided already (the run is resumed). Raises UserError where the budget is too small.
+    """
+    began = time.perf_counter() if began is None else began
+    state = Search(config, data, folder, runtime)
+    rates = measure(state)
+    sizes = len(state.train), len(state.validation)
+    if config.budget is not None and not sized:
+        budget = parse_budget(config.budget)
+        if budget.is_time:
+            left = Budget(budget.amount - (time.perf_counter() - began), True)
+            config = fit(config, left, rates, *sizes)
+        else:
+            config = fit(config, budget, operations(state), *sizes)
+    return Plan(config, rates, rates.of(total_work(config, *sizes)))
+
+
+def measure(state: Search) -> Rates:
+    """Seconds for each kind of work. Changes nothing: no weights are updated, all draws are its own."""
+    config, runtime = state.config, state.runtime
+    archs = searchers.uniform(state.space, PROBES, state.draws("forecast"))
+    graphs = [state.evaluator.graph(arch) for arch in archs]
+    width = min(PROBES, config.weights.architectures_per_step)
+    training_batch = state.validation_batch(config.weights.batch_size, "forecast")
+    scoring_batch = state.validation_batch(config.controller.batch_size, "forecast")
+
+    def model(images: Tensor, step: int) -> Iterator[Output]:
+        first = step * width % PROBES
+        yield Output(state.supernet(images, (graphs + graphs)[first : first + width]))
+
+    step_s = seconds_per_step(model, state.supernet, training_batch, -(-PROBES // width), runtime)
+    state.evaluator.score(archs[:1], [scoring_batch])
+    start = time.perf_counter()
+    state.evaluator.score(archs, [scoring_batch])
+    scoring_s = time.perf_counter() - start
+    return Rates(
+        step_s / (width * len(training_batch[0])), scoring_s / (PROBES * len(scoring_batch[0])), _update_s(state)
+    )
+
+
+def operations(state: Search) -> Rates:
+    """Floating-point operations for each kind of work: two for each multiply-accumulate of a mean architecture."""
+    archs = searchers.uniform(state.space, 8 * PROBES, state.draws("operations"))
+    macs = sum(cost(state.evaluator.graph(arch)).macs for arch in archs) / len(archs)
+    return Rates(2 * TRAINING_COST * macs, 2 * macs, 0.0)
+
+
+def fit(config: SearchConfig, budget: Budget, rates: Rates, train_images: int, validation_images: int) -> SearchConfig:
+    """The configuration with sizes that fill the budget. Raises UserError where it is too small for any."""
+    sizes = train_images, validation_images
+    for scale in DERIVE_SCALES:
+        derive = _scaled(config.derive, scale)
+        config = dataclasses.replace(config, derive=derive)
+        if rates.of(derive_work(config, *sizes)) <= DERIVE_SHARE * budget.amount:
+            break
+    warmup_share = config.controller.warmup_epochs / config.epochs
+    rest = budget.amount - rates.of(derive_work(config, *sizes))
+    epochs = MIN_EPOCHS
+    while _epochs_cost(resized(config, epochs + 1, warmup_share), rates, sizes) <= rest:
+        epochs += 1
+    config = resized(config, epochs, warmup_share)
+    needed = _epochs_cost(config, rates, sizes)
+    if needed > rest:
+        config = _shortened(config, rest / needed, train_images)
+        needed = _epochs_cost(config, rates, sizes)
+    if needed > 1.1 * rest:
+        least = needed + rates.of(derive_work(config, *sizes))
+        unit = f"{least:.0f}s" if budget.is_time else f"flops={least:.1e}"
+        raise UserError(
+            f"the budget must be large enough for {MIN_EPOCHS} short epochs and the choice of an architecture, here "
+            f"about {unit}, but got {config.budget}; give a larger --budget or a smaller space"
+        )
+    return config
+
+
+def resized(config: SearchConfig, epochs: int, warmup_share: float) -> SearchConfig:
+    """The configuration with another number of epochs, and the same share of them as warm-up."""
+    warmup = min(round(warmup_share * epochs), epochs - 1)
+    return dataclasses.replace(
+        config, epochs=epochs, controller=dataclasses.replace(config.controller, warmup_epochs=warmup)
+    )
+
+
+def replanned_epochs(state: Search, rates: Rates) -> int:
+    """The number of epochs that keeps to the time budget, judging by the time that the finished ones took.
+
+    It is the present one while that is expected to end near enough to the budget.
+    """
+    assert state.config.budget is not None
+    budget_s = parse_budget(state.config.budget).amount
+    sizes = len(state.train), len(state.validation)
+    factor = state.elapsed_s / rates.of(state.work_done())
+    derive_s = rates.of(derive_work(state.config, *sizes))
+
+    def end_s(epochs: int) -> float:
+        rest = sum((epoch_work(state.config, epoch, *sizes) for epoch in range(state.epoch, epochs)), Work())
+        return state.elapsed_s + factor * (rates.of(rest) + derive_s)
+
+    if abs(end_s(state.epochs) - budget_s) <= TOLERANCE * budget_s:
+        return state.epochs
+    epochs = max(state.epoch, state.config.controller.warmup_epochs + 1)
+    while end_s(epochs + 1) <= budget_s:
+        epochs += 1
+    return epochs
+
+
+def describe(config: SearchConfig, train_images: int) -> str:
+    """The sizes of a search in one line."""
+    derive = config.derive
+    return (
+        f"{config.epochs} epochs ({config.controller.warmup_epochs} of warm-up) of "
+        f"{weight_steps(config, train_images)} training steps and {config.controller.updates} controller updates; "
+        f"{derive.samples} + {derive.random} architectures to choose from, {derive.finalists} finalists trained for "
+        f"{derive.finalist_epochs} epochs"
+    )
+
+
+def _update_s(state: Search) -> float:
+    """Seconds that asking for and telling one update's architectures takes, apart from scoring them."""
+    searcher = copy.deepcopy(state.searcher)
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        proposals = searcher.ask(state.config.controller.architectures_per_update)
+        searcher.tell(proposals, torch.arange(len(proposals)) / len(proposals))
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _epochs_cost(config: SearchConfig, rates: Rates, sizes: tuple[int, int]) -> float:
+    return sum(rates.of(epoch_work(config, epoch, *sizes)) for epoch in range(config.epochs))
+
+
+def _scaled(derive: DeriveConfig, scale: float) -> DeriveConfig:
+    def scaled(value: int, least: int) -> int:
+        return max(min(value, least), round(scale * value))
+
+    return dataclasses.replace(
+        derive,
+        samples=scaled(derive.samples, 8),
+        random=scaled(derive.random, 8),
+        finalists=scaled(derive.finalists, 2),
+        finalist_epochs=scaled(derive.finalist_epochs, 1),
+    )
+
+
+def _shortened(config: SearchConfig, share: float, train_images: int) -> SearchConfig:
+    """Epochs of about `share` of their length."""
+    derive, controller = config.derive, config.controller
+    return dataclasses.replace(
+        config,
+        weights=dataclasses.replace(config.weights, steps=max(1, int(share * weight_steps(config, train_images)))),
+        controller=dataclasses.replace(controller, updates=max(1, int(share * controller.updates))),
+        derive=dataclasses.replace(derive, random_per_epoch=max(2, int(share * derive.random_per_epoch))),
+    )

@@ -1,0 +1,63 @@
+"""The operations that graphs are made of: one module class each, used by supernet and network alike.
+
+An operation is built from its input shapes and its output shape alone. `forward(*inputs, context)`
+takes tensors [G*N, C, H, W]: G architectures that use the same weights on N images each, stacked.
+Everything but batch norm and dropout treats the images independently, so only those look at G.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from enas.graph import Node, Shape
+from enas.ops.cell import CellInput, CellPool, CellSepConv, LooseEnd, Sum
+from enas.ops.context import Context, Noise, drop_path
+from enas.ops.heads import AuxiliaryClassifier, Classifier
+from enas.ops.layers import BatchNorm
+from enas.ops.macro import Conv, ConvNorm, FactorizedReduction, PaddedShortcut, Pool, SepConv, SumNorm, SumRelu
+
+__all__ = ["OPS", "AuxiliaryClassifier", "BatchNorm", "Context", "Noise", "build", "drop_path", "initialise"]
+
+OPS: dict[str, Callable[[Sequence[Shape], Shape, bool], nn.Module]] = {
+    "conv_3x3": functools.partial(Conv, kernel=3),
+    "conv_5x5": functools.partial(Conv, kernel=5),
+    "sep_conv_3x3": functools.partial(SepConv, kernel=3),
+    "sep_conv_5x5": functools.partial(SepConv, kernel=5),
+    "avg_pool_3x3": functools.partial(Pool, maximum=False),
+    "max_pool_3x3": functools.partial(Pool, maximum=True),
+    "sum_norm": SumNorm,
+    "factorized_reduction": FactorizedReduction,
+    "classifier": Classifier,
+    "conv_bn_3x3": functools.partial(ConvNorm, kernel=3, relu=False),
+    "conv_bn_relu_3x3": functools.partial(ConvNorm, kernel=3, relu=True),
+    "relu_classifier": functools.partial(Classifier, relu=True),
+    "cell_input": CellInput,
+    "cell_sep_conv_3x3": functools.partial(CellSepConv, kernel=3),
+    "cell_sep_conv_5x5": functools.partial(CellSepConv, kernel=5),
+    "cell_avg_pool_3x3": functools.partial(CellPool, maximum=False),
+    "cell_max_pool_3x3": functools.partial(CellPool, maximum=True),
+    "sum": Sum,
+    "loose_end": LooseEnd,
+    "padded_shortcut": PaddedShortcut,
+    "sum_relu": SumRelu,
+}
+
+
+def build(node: Node, running: bool) -> nn.Module:
+    """The module of one node. running: keep running statistics for batch norm (network, not supernet)."""
+    return OPS[node.op](node.in_shapes, node.shape, running)
+
+
+def initialise(module: nn.Module, generator: torch.Generator) -> None:
+    """He-normal convolutions (as ENAS), small uniform linear layer, in the module's own order."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight, nonlinearity="relu", generator=generator)
+        elif isinstance(part, nn.Linear):
+            bound = part.in_features**-0.5
+            nn.init.uniform_(part.weight, -bound, bound, generator=generator)
+            nn.init.zeros_(part.bias)

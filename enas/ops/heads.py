@@ -1,0 +1,48 @@
+"""Classifiers: from features to logits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from enas.graph import Shape
+from enas.ops.context import Context
+from enas.ops.layers import BatchNorm, conv
+
+
+class Classifier(nn.Module):
+    """(ReLU,) mean over the pixels, dropout, linear layer. Gives logits [G*N, classes]."""
+
+    def __init__(self, in_shapes: Sequence[Shape], shape: Shape, running: bool, *, relu: bool = False) -> None:
+        super().__init__()
+        self.relu = relu
+        self.linear = nn.Linear(in_shapes[0][0], shape[0])
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        x = (F.relu(x) if self.relu else x).mean(dim=(2, 3))  # [G*N, C]
+        if context.noise is not None and context.noise.dropout:
+            images = x.shape[0] // context.groups
+            mask = context.noise.mask("classifier", context.noise.dropout, (images, x.shape[1]), x.device)
+            x = x * mask.repeat(context.groups, 1)
+        return self.linear(x)  # type: ignore[no-any-return]
+
+
+class AuxiliaryClassifier(nn.Module):
+    """A second classifier on an inner node, for training alone: a shorter way for the gradient
+    (authors' micro network, where its own weights are left out of the optimiser)."""
+
+    def __init__(self, shape: Shape, num_classes: int) -> None:
+        super().__init__()
+        self.conv1, self.norm1 = conv(shape[0], 128, 1), BatchNorm(128, running=False)
+        # the authors pool 5x5 at stride 3, which leaves 2x2 of their 8x8 pixels
+        self.conv2, self.norm2 = nn.Conv2d(128, 768, 2, bias=False), BatchNorm(768, running=False)
+        self.linear = nn.Linear(768, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits [N, classes] of features [N, C, H, W]."""
+        x = F.adaptive_avg_pool2d(F.relu(x), 2)
+        x = F.relu(self.norm1(self.conv1(x), Context()))
+        x = F.relu(self.norm2(self.conv2(x), Context()))
+        return self.linear(x.flatten(1))  # type: ignore[no-any-return]

@@ -1,0 +1,98 @@
+"""The layers that operations are made of."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from enas.depthwise import depthwise
+from enas.graph import Shape
+from enas.ops.context import Context
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation with one set of statistics for each stacked architecture.
+
+    running=False (supernet): always batch statistics, nothing is tracked. running=True (network):
+    as usual, batch statistics in training and running ones in evaluation.
+    """
+
+    running_mean: Tensor | None
+    running_var: Tensor | None
+
+    def __init__(self, channels: int, running: bool, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels) if running else None)
+        self.register_buffer("running_var", torch.ones(channels) if running else None)
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        by_batch = self.training or self.running_mean is None
+        parts = [
+            F.batch_norm(
+                part, self.running_mean, self.running_var, self.weight, self.bias, by_batch, self.momentum, self.eps
+            )
+            for part in (x.chunk(context.groups) if context.groups > 1 else (x,))
+        ]
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+
+class Depthwise(nn.Conv2d):
+    """k x k convolution of each channel by itself."""
+
+    def __init__(self, channels: int, kernel: int, stride: int = 1) -> None:
+        super().__init__(channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return depthwise(x, self.weight, self.stride[0])
+
+
+class Halving(nn.Module):
+    """Halves the resolution: 1x1 convolutions of the pixels in even and in odd rows and columns, joined.
+
+    An odd side is rounded up; what the odd pixels then lack is zero.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.even = conv(in_channels, out_channels // 2, 1)
+        self.odd = conv(in_channels, out_channels - out_channels // 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[2:]
+        odd = F.pad(x[:, :, 1::2, 1::2], (0, width % 2, 0, height % 2))
+        return torch.cat([self.even(x[:, :, ::2, ::2]), self.odd(odd)], dim=1)
+
+
+def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False)
+
+
+def pointwise(in_shape: Shape, shape: Shape) -> nn.Module:
+    """1x1 convolution to `shape`, halving the resolution where that is asked for."""
+    if stride_between(in_shape, shape) == 2:
+        return Halving(in_shape[0], shape[0])
+    return conv(in_shape[0], shape[0], 1)
+
+
+def stride_between(in_shape: Shape, shape: Shape) -> int:
+    """The stride that leads from one resolution to the other."""
+    return -(-in_shape[1] // shape[1])
+
+
+def pool(x: Tensor, stride: int, maximum: bool) -> Tensor:
+    """3x3 average or maximum of x [N, C, H, W]; padding never counts."""
+    if maximum:
+        return F.max_pool2d(x, 3, stride, 1)
+    return F.avg_pool2d(x, 3, stride, 1, count_include_pad=False)
+
+
+def total(inputs: Sequence[Tensor]) -> Tensor:
+    """The sum of tensors of one shape."""
+    return functools.reduce(torch.add, inputs)
