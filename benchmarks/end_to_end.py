@@ -1,6 +1,6 @@
 """Search, then retrain what was found beside random architectures and ResNet-20, all with one recipe.
 
-    python benchmarks/end_to_end.py --data CIFAR10_FOLDER --preset cpu --output FOLDER
+    python benchmarks/end_to_end.py --data CIFAR10_FOLDER --preset cpu --space micro --output FOLDER
 
 Every step is an `enas` command, printed before it runs. A second call continues where the first one
 stopped. Ends with FOLDER/end_to_end.json and the table of the README.
@@ -18,21 +18,26 @@ from typing import Any
 import click
 
 from enas import config, searchers, spaces
-from enas.config import PRESETS
+from enas.config import PRESETS, SEARCHABLE
 from enas.runtime import generator, versions
 
 
 @click.command()
 @click.option("--data", required=True, help="digits, or a folder with train/<class>/* and test/<class>/*")
 @click.option("--preset", default="cpu", type=click.Choice(list(PRESETS)), help="preset of search and retraining")
+@click.option("--space", default="macro", type=click.Choice(SEARCHABLE), help="search space")
+@click.option("--budget", help="time or operations of the search, such as 40m (default: the preset's sizes)")
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="folder for all runs")
 @click.option("--random", "num_random", default=2, type=click.IntRange(1), help="random architectures beside it")
 @click.option("--seed", default=0, help="seed of the search, of the random architectures and of all training")
-def main(data: str, preset: str, output: Path, num_random: int, seed: int) -> None:
+def main(data: str, preset: str, space: str, budget: str | None, output: Path, num_random: int, seed: int) -> None:
     """Run the whole comparison."""
+    settings = {"data": data, "preset": preset, "space": space, "budget": budget, "seed": seed}
+    check_settings(output, settings)
     common = ["--seed", str(seed)]
     search_folder = output / "search"
-    enas("search", search_folder, ["--preset", preset, "--data", data, *common])
+    budgeted = ["--budget", budget] if budget else []
+    enas("search", search_folder, ["--preset", preset, "--space", space, "--data", data, *budgeted, *common])
     search = read(search_folder)
 
     enas("retrain", output / "derived", [str(search_folder), *common])
@@ -47,9 +52,18 @@ def main(data: str, preset: str, output: Path, num_random: int, seed: int) -> No
     different = [name for name, recipe in recipes.items() if recipe != recipes["derived"]]
     if different:
         raise SystemExit(f"all networks must be trained with one recipe, but these were not: {', '.join(different)}")
-    report = {"environment": versions(), "preset": preset, "seed": seed, "search": search, "retrained": rows}
+    report = {"environment": versions(), **settings, "search": search, "retrained": rows}
     (output / "end_to_end.json").write_text(json.dumps(report, indent=2) + "\n")
     print("\n".join(table(rows)))
+
+
+def check_settings(output: Path, settings: dict[str, Any]) -> None:
+    """Note the settings in the output folder; stop where it holds runs of others."""
+    path = output / "settings.json"
+    if path.exists() and json.loads(path.read_text()) != settings:
+        raise SystemExit(f"{output} must hold runs of {settings}, but {path} says otherwise; give another --output")
+    output.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(settings) + "\n")
 
 
 def enas(command: str, folder: Path, arguments: list[str]) -> None:
@@ -72,7 +86,7 @@ def read(folder: Path) -> dict[str, Any]:
 
 def random_architectures(search: dict[str, Any], count: int, seed: int) -> list[str]:
     """Uniform architectures of the search's space, as text."""
-    options = config.update(config.MacroOptions(), search["space"])
+    options = config.update(config.space_options(search["space"]["name"]), search["space"])
     channels, height, width = search["input_shape"]
     space = spaces.build(options, (channels, height, width), len(search["classes"]))
     draws = generator(seed, "random architectures to retrain")

@@ -13,7 +13,7 @@ import functools
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,7 @@ def measure(
     optimizer = sgd(supernet, SGD)
     for count in dict.fromkeys((1, min(together, architectures))):
         parts = [graphs[i : i + count] for i in range(0, len(graphs), count)]
-        models = [functools.partial(shared_model, supernet, part) for part in parts]
+        models: list[Model] = [functools.partial(shared_model, supernet, part) for part in parts]
         seconds = rounds(functools.partial(train, models, [optimizer] * len(parts), batch, runtime), repeats, runtime)
         rows.append(row(space, f"shared weights, {count} a step", seconds, len(parts), count * images, images))
     networks = [Network(graph, generator(0, "network")).to(runtime.device) for graph in graphs]
@@ -129,7 +129,7 @@ def network_model(network: Network, images: Tensor, step: int) -> Iterator[Outpu
     yield Output(network(images, Noise(step, SGD.dropout))[None])
 
 
-def train(models: list[Model], optimizers: list[torch.optim.SGD], batch: Batch, runtime: Runtime) -> None:
+def train(models: Sequence[Model], optimizers: Sequence[torch.optim.SGD], batch: Batch, runtime: Runtime) -> None:
     """A step of the real training loop for every model."""
     for model, optimizer in zip(models, optimizers, strict=True):
         train_epoch(model, optimizer, [batch], 1, SGD, runtime, epoch=0, epochs=1, state=EpochState())
