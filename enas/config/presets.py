@@ -54,7 +54,8 @@ def cpu(space: str | None = None) -> tuple[SearchConfig, RetrainConfig]:
         preset="cpu",
         epochs=12 if micro else 26,
         space=chosen,
-        weights=WeightsConfig(lr_max=0.1, lr_min=0.001),
+        # half the batch for micro: one side's weights are trained in one step of thirty, so steps are what counts
+        weights=WeightsConfig(batch_size=64 if micro else 128, lr_max=0.05 if micro else 0.1, lr_min=0.001),
         controller=ControllerConfig(
             warmup_epochs=4 if micro else 8, batch_size=64, lr=3.5e-3 if micro else 1e-3, adam_eps=1e-4
         ),
