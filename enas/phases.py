@@ -20,7 +20,7 @@ from enas.interrupts import Keeper, StopRequest
 from enas.objective import rewards
 from enas.ops import Noise
 from enas.plan import TRAINING_COST, Work, epoch_work, weight_steps
-from enas.records import EpochRecord, Record, difference, mean
+from enas.records import EpochRecord, Record, collapse_warning, difference, mean
 from enas.runs import RunFolder
 from enas.runtime import Runtime, derived_seed, generator
 from enas.searchers import Told
@@ -30,7 +30,6 @@ from enas.supernet import Supernet
 from enas.training import EpochState, EpochStats, Output, sgd, train_epoch
 
 SCHEMA = 2
-COLLAPSED = 0.8  # an operation with a larger share of the choices is worth a warning
 OnWork = Callable[[int], None]
 
 
@@ -96,7 +95,13 @@ class Search:
         self.finalist: Standalone | None = None  # the one that is being trained
         self.finalist_state: dict[str, Any] | None = None  # where an earlier session left it
         self.elapsed_before_s = 0.0
+        self.overhead_s = 0.0  # of that and of this session: reading images and measuring, before any work
         self.started = time.perf_counter()
+
+    def count_from(self, began: float) -> None:
+        """Let this session's time count from an earlier time.perf_counter()."""
+        self.overhead_s += self.started - began
+        self.started = began
 
     @property
     def elapsed_s(self) -> float:
@@ -250,6 +255,7 @@ class Search:
                 "derived": self.derived,
                 "finalist": self.finalist.state_dict() if self.finalist is not None else None,
                 "elapsed_s": self.elapsed_s,
+                "overhead_s": self.overhead_s,
                 "supernet": self.supernet.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "searcher": self.searcher.state_dict(),
@@ -275,6 +281,7 @@ class Search:
             self.within, self.finalist_state = Within.restored(state["within"]), state["finalist"]
             self.chunk, self.evaluator.per_pass = state["chunks"]
             self.num_records, self.elapsed_before_s = state["num_records"], state["elapsed_s"]
+            self.overhead_s = state["overhead_s"]
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise UserError(
                 f"{self.folder.checkpoint} must be a checkpoint of this version of enas, but it lacks or breaks "
@@ -299,13 +306,3 @@ class Search:
                 "checkpoint is intact; start a new run with a smaller --batch-size or --width"
             )
         self.chunk //= 2
-
-
-def collapse_warning(shares: dict[str, dict[str, float]]) -> str | None:
-    """A sentence where one operation makes up more than 80 % of the choices of the controller."""
-    for group, choices in shares.items():
-        for label, share in choices.items():
-            if share > COLLAPSED and group.endswith("op"):
-                cell = group.removesuffix("op").replace("_", " ")  # "normal " in micro
-                return f"{label} makes up {share:.0%} of the sampled {cell}operations: the search may have collapsed"
-    return None

@@ -15,6 +15,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+COLLAPSED = 0.8  # an operation with a larger share of the choices is worth a warning
+
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
@@ -148,3 +150,13 @@ def student_t(freedom: float, probability: float = 0.975) -> float:
     g2 = (5 * z**5 + 16 * z**3 + 3 * z) / 96
     g3 = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
     return z + g1 / freedom + g2 / freedom**2 + g3 / freedom**3
+
+
+def collapse_warning(shares: dict[str, dict[str, float]]) -> str | None:
+    """A sentence where one operation makes up more than 80 % of the choices of the controller."""
+    for group, choices in shares.items():
+        for label, share in choices.items():
+            if share > COLLAPSED and group.endswith("op"):
+                cell = group.removesuffix("op").replace("_", " ")  # "normal " in micro
+                return f"{label} makes up {share:.0%} of the sampled {cell}operations: the search may have collapsed"
+    return None

@@ -42,7 +42,8 @@ def search(
     """
     state = Search(config, data, folder, runtime, on_work, on_resume, stop)
     state.restore()
-    state.started = began if began is not None else state.started
+    if began is not None:
+        state.count_from(began)
     return _epochs(state, rates)
 
 

@@ -20,8 +20,9 @@ from enas.budget import plan
 from enas.config import SearchConfig
 from enas.data import DataSet, load
 from enas.errors import UserError
-from enas.phases import Search, collapse_warning
+from enas.phases import Search
 from enas.plan import total_work
+from enas.records import collapse_warning
 from enas.runs import RunFolder
 from enas.search import search
 
