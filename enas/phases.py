@@ -29,7 +29,7 @@ from enas.standalone import Standalone
 from enas.supernet import Supernet
 from enas.training import EpochState, EpochStats, Output, sgd, train_epoch
 
-SCHEMA = 2
+SCHEMA = 2  # of the checkpoint
 OnWork = Callable[[int], None]
 
 
@@ -274,6 +274,8 @@ class Search:
                 "bring back the images and config.json that the run began with, or start a new run"
             )
         try:
+            if state["schema"] != SCHEMA:
+                raise ValueError("schema")
             self.supernet.load_state_dict(state["supernet"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.searcher.load_state_dict(state["searcher"])
