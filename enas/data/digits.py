@@ -2,7 +2,7 @@
 
 `digits.safetensors` holds train_images uint8 [1197, 8, 8], train_labels uint8 [1197], train_rows
 int64 [1197] (the rows in scikit-learn's copy) and the same for the 600 test images, so the split
-can never change. tests/test_data.py makes the file again and compares. Source and licence:
+can never change. tests/test_data_digits.py makes the file again and compares. Source and licence:
 DIGITS_LICENSE.txt.
 """
 
