@@ -26,7 +26,8 @@ setup(
         "tqdm>=4.66",  # progress with ETA
     ],
     extras_require={
-        "dev": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.11", "types-tqdm", "scikit-learn>=1.4"]
+        "svhn": ["scipy>=1.11"],  # torchvision reads this set's files with it
+        "dev": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.11", "types-tqdm", "scikit-learn>=1.4"],
     },
     entry_points={"console_scripts": ["enas=enas.cli:main"]},
 )

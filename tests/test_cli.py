@@ -197,7 +197,7 @@ def test_search_and_retrain_an_image_folder(tmp_path: Path) -> None:
         (["--epochs", "0"], "epochs must be at least 1"),
         (["--layers", "0"], "No such option"),
         (["--data", "no-such-folder"], "there is no folder"),
-        (["--data", "cifar10"], "nothing is ever downloaded"),
+        (["--data", "imagenet"], "which is not downloaded"),
         (["--preset", "cpu"], "give --data"),
         (["--device", "tpu"], "device must be auto, cpu, cuda"),
         (["--config", "missing.toml"], "must be a readable TOML file"),

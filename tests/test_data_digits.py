@@ -7,12 +7,14 @@ from importlib import resources
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load as load_tensors
 from torch import Tensor
 
 from enas.config import DataConfig
 from enas.data import Augmentation, load
-from tests.images import CPU
+from enas.data.resize import resize
+from tests.images import CPU, random_set
 
 
 def make_digits() -> dict[str, Tensor]:
@@ -58,3 +60,18 @@ def test_digits_resize() -> None:
     assert large.input_shape == (1, 16, 16) and large.augmentation.crop_padding == 2
     means = large.train.images.double().mean((1, 2, 3)) - small.train.images.double().mean((1, 2, 3))
     assert means.abs().max() < 8  # the same pictures
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [5, 8, 11, 32, 40])
+def test_resizing_equals_pillows(channels: int, size: int) -> None:
+    """As images in folders are resized."""
+    images = random_set(9, size=16, channels=channels).images
+    expected = [
+        np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)).reshape(size, size, channels)
+        for image in (images if channels == 3 else images[..., 0]).numpy()
+    ]
+    resized = resize(images, size)
+    assert (resized.int() - torch.from_numpy(np.stack(expected)).int()).abs().max() <= (0 if size in (8, 32) else 2)
+    assert resized.dtype == torch.uint8 and resized.is_contiguous()
+    assert resize(images, 16) is images

@@ -25,12 +25,6 @@ def test_no_name() -> None:
         load(DataConfig(), CPU)
 
 
-@pytest.mark.parametrize("name", ["cifar10", "CIFAR-10", "fashion_mnist"])
-def test_known_names_are_not_downloaded(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    rejected("nothing is ever downloaded", name)
-
-
 @pytest.mark.parametrize("name", ["", "missing/folder", "a\0b", "x" * 5000, "~nobody-of-this-name/x"])
 def test_missing_folder(name: str) -> None:
     rejected("there is no folder", name)

@@ -16,7 +16,8 @@ from enas.config import SearchConfig
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--data", required=True, help="digits, or a folder whose test images are scored")
+@click.option("--data", required=True, help="name of a data set, or a folder; its test images are scored")
+@click.option("--data-folder", help="where data sets lie or are downloaded to, as for search and retrain")
 @click.option("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
 @click.option(
     "--precision",
@@ -25,7 +26,7 @@ from enas.config import SearchConfig
     help="number format, as in training",
 )
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
-def evaluate(model: Path, data: str, device: str, precision: str, as_json: bool) -> None:
+def evaluate(model: Path, data: str, data_folder: str | None, device: str, precision: str, as_json: bool) -> None:
     """Score a saved model (model.safetensors, or the folder that holds it) on the test images of a data set."""
     from enas.data import load
     from enas.retrain import MODEL, evaluate_model, load_model
@@ -34,7 +35,7 @@ def evaluate(model: Path, data: str, device: str, precision: str, as_json: bool)
     path = model / MODEL if model.is_dir() else model
     network, header = load_model(path)
     runtime = start(config.RunConfig(device=device, precision=precision))
-    data_config = config.DataConfig(name=data, image_size=header["input_shape"][1])
+    data_config = config.DataConfig(name=data, folder=data_folder, image_size=header["input_shape"][1])
     images = load(config.update(data_config, header["split"]), runtime.device)
     scores = evaluate_model(network, header, images, runtime)
     result = {

@@ -18,7 +18,16 @@ class DataConfig(Checked):
     """Which images, at which size, split and augmented how."""
 
     name: str | None = setting(
-        None, "digits (ships with the package) or a folder with train/<class>/*", option="--data"
+        None,
+        "digits (ships with the package), a folder with train/<class>/*, or cifar10, cifar100, fashion-mnist, kmnist, "
+        "mnist or svhn (downloaded once, by torchvision)",
+        option="--data",
+    )
+    folder: str | None = setting(
+        None,
+        "where data sets that are named, but digits, lie or are downloaded to, laid out as torchvision does "
+        "(default: datasets in the cache folder)",
+        option="--data-folder",
     )
     image_size: int | None = setting(
         None,
@@ -38,9 +47,16 @@ class DataConfig(Checked):
     crop_padding: int | None = setting(
         None, "random crop after padding by so many pixels (default: size / 8)", low=0, high=512
     )
-    flip: bool | None = setting(None, "random horizontal flip (default: yes, but no for digits)")
+    flip: bool | None = setting(
+        None, "random horizontal flip (default: yes, but no for digits, kmnist, mnist and svhn)"
+    )
     cutout: int = setting(
         0, "side of the square that cutout blanks in training images (0: off)", option="--cutout", low=0
+    )
+    trivial_augment: bool = setting(
+        False,
+        "TrivialAugment (Mueller & Hutter 2021): one random operation of 14 for each training image",
+        option="--trivial-augment",
     )
     memory_limit_gib: float = setting(4.0, "largest data set in GiB of decoded bytes that is kept in memory", above=0)
     skip_unreadable: bool = setting(False, "leave out images that cannot be decoded instead of stopping")

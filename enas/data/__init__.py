@@ -4,8 +4,10 @@ loading.py     a DataConfig becomes a DataSet
 sets.py        ImageSet, DataSet, Augmentation
 splitting.py   seeded, stratified splits
 digits.py      the data set that ships with the package
+named.py       data sets by name, through torchvision; download.py gets them
 folder.py      image folders: listing.py lists, decode.py decodes, cache.py remembers
-pipeline.py    batches
+resize.py      images in memory
+pipeline.py    batches; trivial.py is TrivialAugment
 mixup.py       mixtures of images
 """
 

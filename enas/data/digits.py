@@ -11,10 +11,8 @@ from __future__ import annotations
 from importlib import resources
 
 import safetensors.torch
-import torch
-from torch import Tensor
-from torch.nn.functional import interpolate
 
+from enas.data.resize import resize
 from enas.data.sets import ImageSet, check_memory
 
 CLASSES = tuple("0123456789")
@@ -27,18 +25,7 @@ def load_digits(image_size: int | None, memory_limit_gib: float) -> tuple[ImageS
     size = image_size or SIZE
     check_memory(len(tensors["train_images"]) + len(tensors["test_images"]), size, 1, memory_limit_gib)
     train, test = (
-        ImageSet(_resize(tensors[f"{part}_images"], size), tensors[f"{part}_labels"].long())
+        ImageSet(resize(tensors[f"{part}_images"][..., None], size), tensors[f"{part}_labels"].long())
         for part in ("train", "test")
     )
     return train, test
-
-
-def _resize(images: Tensor, size: int) -> Tensor:
-    """uint8 [N, 8, 8] -> uint8 [N, size, size, 1], bilinear and antialiased like image folders."""
-    if size != SIZE:
-        resized = [
-            interpolate(chunk[:, None].float(), (size, size), mode="bilinear", antialias=True).round().byte()[:, 0]
-            for chunk in torch.split(images, 64)  # the floats of all images at once could exceed the memory limit
-        ]
-        images = torch.cat(resized)
-    return images[..., None]

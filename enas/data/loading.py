@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 
 import torch
 from torch import Tensor
@@ -11,30 +12,36 @@ from enas.config import DataConfig
 from enas.data import digits
 from enas.data.folder import load_folder
 from enas.data.listing import printable
+from enas.data.named import SETS, load_named
 from enas.data.sets import Augmentation, DataSet
 from enas.errors import UserError
 
-# Names that people try because other programs download these sets. This one never downloads.
-KNOWN_ELSEWHERE = (
-    "cifar10", "cifar100", "mnist", "fashionmnist", "kmnist", "emnist", "svhn", "stl10", "imagenet", "imagenette",
-    "imagenet16120", "tinyimagenet",
-)  # fmt: skip
+# What --data takes, for messages
+CHOICES = f"digits, {', '.join(SETS)} or a folder with train/<class>/*"
+
+# Names that people try because other programs know these sets.
+KNOWN_ELSEWHERE = ("emnist", "stl10", "imagenet", "imagenette", "imagenet16120", "tinyimagenet")
 
 
 def load(config: DataConfig, device: torch.device) -> DataSet:
     """Load the images that `config` names onto `device` and resolve what follows from them.
 
-    `digits` is the set that ships with the package; anything else is a folder with train/<class>/*
-    and, optionally, test/<class>/*. Raises UserError for everything that is wrong with the settings
-    or the files; warns (UserWarning) where it goes on.
+    `digits` is the set that ships with the package; the names in SETS are downloaded where they are not
+    there yet; anything else is a folder with train/<class>/* and, optionally, test/<class>/*. Raises
+    UserError for everything that is wrong with the settings or the files; warns (UserWarning) where it
+    goes on.
     """
     if config.name is None:
-        raise UserError(
-            "a search needs images, but none were named; give --data digits or --data FOLDER with train/<class>/*"
-        )
+        raise UserError(f"a search needs images, but none were named; give --data digits or another of: {CHOICES}")
+    if config.folder is not None and config.name not in SETS:
+        warnings.warn(f"--data-folder is not used: --data {printable(config.name)} is not kept there", stacklevel=2)
     if config.name == "digits":
         name, classes, flip = "digits", digits.CLASSES, False  # a mirrored digit is not a digit
         train, test = digits.load_digits(config.image_size, config.memory_limit_gib)
+    elif config.name in SETS:
+        _check_one_meaning(config.name)
+        name, flip = config.name, SETS[config.name].flip
+        classes, train, test = load_named(config.name, config)
     else:
         path = _folder(config.name)
         name, flip = printable(os.path.basename(path)), True
@@ -62,23 +69,37 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
     return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
 
 
+def _check_one_meaning(name: str) -> None:
+    """Raise UserError where a data set's name is a folder's too: it would matter where a run is continued."""
+    if os.path.isdir(name):
+        raise UserError(
+            f"--data {name} must mean one thing, but there is a folder of this name here; give --data "
+            f"{os.path.join(os.curdir, name)} for the images in it, or rename it"
+        )
+
+
 def _folder(name: str) -> str:
     """The absolute path of the folder of images, or UserError if it is none."""
     path = os.path.abspath(os.path.expanduser(name)) if name else ""
     if os.path.isdir(path):
         return path
     if os.path.isfile(path):
+        raise UserError(f"--data must be {CHOICES}, but {name!r} is a file; unpack it first")
+    plain = _plain(name)
+    for known in ("digits", *SETS):
+        if plain == _plain(known):
+            raise UserError(f"--data must be {CHOICES}, but got {name!r}; give --data {known}")
+    if plain in KNOWN_ELSEWHERE:
         raise UserError(
-            f"--data must be digits or a folder with train/<class>/*, but {name!r} is a file; unpack it first"
+            f"--data must be {CHOICES}, but got {name!r}, which is not downloaded; unpack its images into such a "
+            f"folder and give the folder"
         )
-    if "".join(filter(str.isalnum, name.lower())) in KNOWN_ELSEWHERE:
-        raise UserError(
-            f"--data must be digits or a folder with train/<class>/*, but got {name!r} and nothing is ever "
-            f"downloaded; unpack its images into such a folder and give the folder"
-        )
-    raise UserError(
-        f"--data must be digits or a folder with train/<class>/*, but there is no folder {name!r}; check the path"
-    )
+    raise UserError(f"--data must be {CHOICES}, but there is no folder {name!r}; check the path")
+
+
+def _plain(name: str) -> str:
+    """The name as it is compared with those that people may have meant."""
+    return "".join(filter(str.isalnum, name.lower()))
 
 
 def _augmentation(config: DataConfig, size: int, flip: bool) -> Augmentation:
@@ -89,4 +110,4 @@ def _augmentation(config: DataConfig, size: int, flip: bool) -> Augmentation:
             raise UserError(
                 f"{setting} must be smaller than the images' {size} pixels, but got {value}; give a smaller number"
             )
-    return Augmentation(padding, flip if config.flip is None else config.flip, config.cutout)
+    return Augmentation(padding, flip if config.flip is None else config.flip, config.cutout, config.trivial_augment)

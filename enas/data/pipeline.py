@@ -1,8 +1,9 @@
-"""Batches from images that live on the device: shuffle, crop, mirror, cut out, normalise.
+"""Batches from images that live on the device: shuffle, TrivialAugment, crop, mirror, cut out, normalise.
 
 All of it is a handful of tensor operations per batch: no worker processes, no loop over images, no
 synchronisation with the device. Random numbers are drawn up front, an epoch at a time, from the
-generator that is passed in, and travel to the device together.
+generator that is passed in, and travel to the device together. TrivialAugment, where it is on, changes
+the bytes of many batches at a time.
 
 Shapes: N images of the set, B of a batch, H W C. A batch is float32 [B, C, H, W] in channels-last
 memory format. Crop and cutout fill with the mean colour, which is exactly 0 after normalisation.
@@ -19,6 +20,7 @@ from torch import Tensor
 from enas.data.sets import Augmentation, ImageSet
 
 Batch = tuple[Tensor, Tensor]  # float32 [B, C, H, W] channels last, int64 [B]
+BLOCK_BYTES = 2**25  # images that TrivialAugment changes at a time; the more, the faster, until caches are full
 
 
 def training_steps(count: int, batch_size: int) -> int:
@@ -44,16 +46,40 @@ def training_batches(
     device = images.images.device
     order = _permutation(count, generator, device)
     draws = draw_augmentation(count, height, width, augmentation, generator).to(device, non_blocking=True)
-    size = min(batch_size, count)
+    size, steps = min(batch_size, count), training_steps(count, batch_size)
+    if augmentation.trivial_augment:
+        sources = _varied(images.images, order[: steps * size], size, generator)
+    else:
+        sources = ((images.images, chosen) for chosen in torch.split(order, size))
 
     def batches() -> Iterator[Batch]:
-        for step in range(training_steps(count, batch_size)):
+        for step, (source, chosen) in zip(range(steps), sources, strict=False):
             part = slice(step * size, (step + 1) * size)
-            chosen = order[part]
-            augmented = augment(images.images, chosen, draws[:, part], augmentation, mean, std)
-            yield augmented, images.labels[chosen]
+            augmented = augment(source, chosen, draws[:, part], augmentation, mean, std)
+            yield augmented, images.labels[order[part]]
 
     return batches()
+
+
+def _varied(images: Tensor, order: Tensor, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each batch of `size` images changed by TrivialAugment, and where the batch lies in them.
+
+    images uint8 [N, H, W, C], order int64 [N'] -> pairs of uint8 [M, H, W, C] and int64 [size]. M is a
+    multiple of `size`: a block is changed when its first batch is asked for. Draws happen in this call.
+    """
+    from enas.data.trivial import draw_trivial, trivial_augment  # loading torchvision takes a second
+
+    _, height, width, channels = images.shape
+    draws = draw_trivial(len(order), height, width, generator)
+    block = max(1, BLOCK_BYTES // (size * height * width * channels)) * size
+
+    def blocks() -> Iterator[tuple[Tensor, Tensor]]:
+        for chosen, drawn in zip(torch.split(order, block), torch.split(draws, block), strict=True):
+            varied = trivial_augment(images, chosen, drawn)
+            for places in torch.split(torch.arange(len(chosen), device=images.device), size):
+                yield varied, places
+
+    return blocks()
 
 
 def evaluation_batches(

@@ -51,6 +51,7 @@ class Augmentation:
     crop_padding: int  # largest shift of the random crop in pixels; 0: none
     flip: bool  # mirror every other image, left to right
     cutout: int  # side of the blanked square in pixels; 0: none
+    trivial_augment: bool = False  # one random operation for each image, before all of these
 
 
 @dataclass(frozen=True, eq=False)
