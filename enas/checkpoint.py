@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,6 +18,8 @@ import torch
 from torch import Tensor
 
 from enas.errors import UserError
+
+TEMPORARY = re.compile(r"\.[\w-]+\.(pt|json|jsonl|safetensors)\.\d+")  # what `write` calls a file that is not complete
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -85,6 +88,13 @@ def write(path: Path, fill: Callable[[BinaryIO], Any]) -> None:
             f"{path} must be writable, but: {_first_line(error)}; what was there before is intact, "
             "free some space or mend the permissions and go on with --resume"
         ) from None
+
+
+def remove_temporary(folder: Path) -> None:
+    """Remove what processes left in the folder that were killed while they wrote. None may be writing there now."""
+    for path in folder.iterdir():
+        if TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def _first_line(error: BaseException) -> str:

@@ -13,13 +13,13 @@ import torch
 
 from enas import checkpoint, config, searchers, spaces
 from enas.config import SgdConfig, StandaloneConfig
-from enas.cost import cost
 from enas.graph import signature
-from enas.objective import Scores, rewards
+from enas.objective import Scores
 from enas.phases import Search
 from enas.plan import TRAINING_COST
-from enas.records import DeriveRecord, FinalistRecord, Record, difference, finite
+from enas.records import DeriveRecord, FinalistRecord, Record, difference, finite, spread
 from enas.runtime import derived_seed, versions
+from enas.scoring import ProxyScores
 from enas.spaces import Architecture
 from enas.standalone import Standalone
 from enas.training import UNLIMITED
@@ -58,20 +58,18 @@ def _choose(state: Search) -> DeriveRecord:
     draws = state.draws("derive")
     policy = state.searcher.sample(settings.samples, draws)
     random = searchers.uniform(state.space, settings.random, draws)
-    scores = _score(state, policy + random)
-    accuracy = scores.accuracy.tolist()
-    by_policy, by_random = accuracy[: len(policy)], accuracy[len(policy) :]
-    reward = rewards(scores, state.config.objective).nan_to_num(-1.0).tolist()
+    scores = ProxyScores(state, policy + random, _score(state, policy + random))
+    by_policy, by_random = scores.accuracy[: len(policy)], scores.accuracy[len(policy) :]
     # the same network, whatever its weights are called, is worth one place
     networks = {signature(state.evaluator.graph(arch)): i for i, arch in reversed(list(enumerate(policy)))}
-    best = sorted(networks.values(), key=lambda i: -reward[i])[: settings.finalists]
+    best = scores.ranked(networks.values())[: settings.finalists]
     gap = difference(by_policy, by_random)
     state.derived = {
-        "finalists": [_scored(state, policy[i], accuracy[i], scores.loss[i].item(), reward[i]) for i in best],
+        "finalists": [scores.row(i) for i in best],
         "random_baseline": {
             "images": scores.images,
-            "random": {"count": len(by_random), **_spread(by_random)},
-            "controller": {"count": len(by_policy), "distinct": len(networks), **_spread(by_policy)},
+            "random": {"count": len(by_random), **spread(by_random)},
+            "controller": {"count": len(by_policy), "distinct": len(networks), **spread(by_policy)},
             "controller_minus_random": dataclasses.asdict(gap),
         },
     }
@@ -99,19 +97,6 @@ def _score(state: Search, archs: list[Architecture]) -> Scores:
     order = [distinct.index(arch) for arch in archs]
     accuracy, loss = (torch.tensor(done[name])[order] for name in ("accuracy", "loss"))
     return Scores(accuracy, loss, len(state.validation))
-
-
-def _scored(state: Search, arch: Architecture, accuracy: float, loss: float, reward: float) -> dict[str, Any]:
-    counts = cost(state.evaluator.graph(arch))
-    return {
-        "arch": arch.to_json(),
-        "text": spaces.to_text(state.space, arch),
-        "proxy_accuracy": accuracy,
-        "proxy_loss": loss,
-        "reward": reward,
-        "params": counts.params,
-        "macs": counts.macs,
-    }
 
 
 def _train_finalist(state: Search, finalist: dict[str, Any]) -> float | None:
@@ -163,6 +148,7 @@ def _result(state: Search) -> dict[str, Any]:
         "space": config.to_dict(state.config.space),
         "input_shape": list(data.input_shape),
         "classes": list(data.classes),
+        "images": state.identity["images"],
         "finalists": finalists,
         "random_baseline": state.derived["random_baseline"],
         "config": config.to_dict(state.config),
@@ -174,9 +160,3 @@ def _result(state: Search) -> dict[str, Any]:
         "elapsed_s": state.elapsed_s,
     }
     return finite(result)  # type: ignore[no-any-return]
-
-
-def _spread(values: list[float]) -> dict[str, float]:
-    mean = sum(values) / len(values)
-    variance = sum((value - mean) ** 2 for value in values) / max(1, len(values) - 1)
-    return {"mean": mean, "sd": variance**0.5, "best": max(values)}

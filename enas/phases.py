@@ -11,7 +11,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from enas import checkpoint, config, searchers, spaces
+from enas import checkpoint, searchers, spaces
 from enas.config import SearchConfig
 from enas.data import DataSet, evaluation_batches, random_batch, split, training_batches
 from enas.errors import UserError
@@ -21,7 +21,7 @@ from enas.objective import rewards
 from enas.ops import Noise
 from enas.plan import TRAINING_COST, Work, epoch_work, weight_steps
 from enas.records import EpochRecord, Record, collapse_warning, difference, mean
-from enas.runs import RunFolder
+from enas.runs import RunFolder, check_identity, identity
 from enas.runtime import Runtime, derived_seed, generator
 from enas.searchers import Told
 from enas.spaces import Architecture
@@ -85,8 +85,7 @@ class Search:
         self.evaluator = SharedWeights(self.supernet, self.space, runtime)
         self.chunk = run_config.weights.architectures_per_step  # architectures trained in one pass
         self.keeper = Keeper(self.save, 60 * run_config.checkpoint_minutes, stop)
-        # what a checkpoint must agree with: the configuration and the images
-        self.identity = f"{config.to_dict(run_config)} {data.fingerprint()}"
+        self.identity = identity(run_config, data)
         self.epoch = 0
         self.epochs = run_config.epochs  # as planned; a time budget may change it
         self.within = Within()
@@ -263,16 +262,16 @@ class Search:
         )
 
     def restore(self) -> None:
-        """Continue from the folder's checkpoint; without one, from the beginning."""
-        if not self.folder.checkpoint.exists():
-            self.folder.truncate_records(0)
-            return
+        """Continue from the folder's checkpoint; without one, from the beginning. Drops records beyond it."""
+        if self.folder.checkpoint.exists():
+            self.read_checkpoint()
+        self.folder.truncate_records(self.num_records)
+        self.on_resume(self.work_done().units)
+
+    def read_checkpoint(self) -> None:
+        """Take over what the folder's checkpoint holds; changes nothing on the disk."""
         state = checkpoint.load(self.folder.checkpoint)
-        if state.get("identity") != self.identity:
-            raise UserError(
-                f"{self.folder.checkpoint} must belong to this run's configuration and images, but it does not; "
-                "bring back the images and config.json that the run began with, or start a new run"
-            )
+        check_identity(self.folder.checkpoint, state, self.identity)
         try:
             if state["schema"] != SCHEMA:
                 raise ValueError("schema")
@@ -289,8 +288,6 @@ class Search:
                 f"{self.folder.checkpoint} must be a checkpoint of this version of enas, but it lacks or breaks "
                 f"something ({type(error).__name__}); start a new run"
             ) from None
-        self.folder.truncate_records(self.num_records)
-        self.on_resume(self.work_done().units)
 
     def work_done(self) -> Work:
         """What the epochs and phases that are behind have cost."""

@@ -17,7 +17,7 @@ from enas.interrupts import Keeper, StopRequest
 from enas.network import Network
 from enas.objective import Scores
 from enas.records import RetrainRecord, finite
-from enas.runs import RunFolder
+from enas.runs import RunFolder, check_identity, identity
 from enas.runtime import Runtime, generator, versions
 from enas.spaces import Architecture, SearchSpace
 from enas.standalone import Standalone, score
@@ -92,7 +92,7 @@ class Retraining:
         self.space, self.arch = network_space(run_config, data)
         graph = self.space.graph(self.arch)
         self.training = Standalone(graph, data, data.train, run_config.sgd, run_config.epochs, run_config.seed, runtime)
-        self.identity = f"{config.to_dict(run_config)} {data.fingerprint()}"
+        self.identity = identity(run_config, data)
         self.keeper = Keeper(self.save, 60 * run_config.checkpoint_minutes, stop)
         self.before_s = 0.0
         self.started = time.perf_counter()
@@ -116,11 +116,7 @@ class Retraining:
     def restore(self) -> None:
         """Continue from the checkpoint. Raises UserError where it is another training's or another version's."""
         state = checkpoint.load(self.folder.checkpoint)
-        if state.get("identity") != self.identity:
-            raise UserError(
-                f"{self.folder.checkpoint} must belong to this configuration and these images, but it does not; "
-                "bring back what the training began with, or give another --output"
-            )
+        check_identity(self.folder.checkpoint, state, self.identity)
         try:
             self.training.load_state_dict(state["training"])
             self.before_s = float(state["elapsed_s"])
@@ -156,6 +152,7 @@ def _epochs(state: Retraining, on_work: OnWork) -> Iterator[RetrainRecord]:
     scores = training.score(training.data.test)
     save_model(folder.path / MODEL, training.final(), state.space, state.arch, training.data, run_config.data)
     result = _result(training, run_config, state.space, state.arch, scores)
+    result["images"] = state.identity["images"]
     result["elapsed_s"] = state.elapsed_s
     checkpoint.write_json(folder.result, finite(result))
 

@@ -2,20 +2,52 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from enas import checkpoint, config
 from enas.config import RetrainConfig, SearchConfig
 from enas.errors import UserError
 from enas.records import Record, to_dict
 
+if TYPE_CHECKING:
+    from enas.data import DataSet
+
 CONFIG, RECORDS, CHECKPOINT, RESULT = "config.json", "records.jsonl", "checkpoint.pt", "result.json"
+LOCK = ".lock"
+STEPS = "steps.json"  # beside the configuration of a command that does several runs: which ones
+STEPS_SCHEMA = 1
+PLACES = ("name", "folder")  # settings of the data that say where images lie, which may change
 FREE_BYTES = 64 * 2**20  # what a run may need before anybody notices a full disk
 C = TypeVar("C", SearchConfig, RetrainConfig)
+
+
+def identity(run_config: SearchConfig | RetrainConfig, data: DataSet) -> dict[str, str]:
+    """What a checkpoint must agree with: all settings but where the images lie, and the images' fingerprint."""
+    settings = config.to_dict(run_config)
+    for name in PLACES:
+        del settings["data"][name]
+    # a data set's name also says how its images are augmented where the settings leave that open
+    return {"settings": f"{json.dumps(settings)} {data.augmentation}", "images": data.fingerprint()}
+
+
+def check_identity(path: Path, state: Mapping[str, Any], wanted: dict[str, str]) -> None:
+    """Raise UserError unless the state read from the checkpoint at `path` belongs to this identity."""
+    found = state.get("identity")
+    if found != wanted:
+        images_alone = isinstance(found, dict) and found.get("settings") == wanted["settings"]
+        raise UserError(
+            f"{path} must belong to this run's configuration and images, but its "
+            f"{'images' if images_alone else 'settings'} are others; bring back "
+            f"{'the images' if images_alone else 'the config.json'} that the run began with, or start a new run"
+        )
 
 
 class RunFolder:
@@ -41,7 +73,7 @@ class RunFolder:
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"the output must be a folder, but {self.path} is a file; give another --output")
         try:
-            if self.path.exists() and any(self.path.iterdir()):
+            if self.path.exists() and any(file.name != LOCK for file in self.path.iterdir()):
                 raise UserError(
                     f"the output folder must be new or empty, but {self.path} holds other files; give another --output"
                 )
@@ -57,10 +89,47 @@ class RunFolder:
                 f"{free.f_bavail * free.f_frsize >> 20} MiB; free some or give another --output"
             )
 
-    def create(self, run_config: SearchConfig | RetrainConfig) -> None:
-        """Make the folder and store the configuration; raises UserError as `check_new`."""
+    def create(
+        self, run_config: SearchConfig | RetrainConfig, beside: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
+        """Make the folder and store the configuration; raises UserError as `check_new`.
+
+        `beside`: further JSON files by name. The configuration comes last: with it the folder is a run.
+        """
         self.check_new()
+        for name, value in beside.items():
+            checkpoint.write_json(self.path / name, value)
+        self.store(run_config)
+
+    def store(self, run_config: SearchConfig | RetrainConfig) -> None:
+        """Write the configuration, also over an earlier one."""
         checkpoint.write_json(self.path / CONFIG, config.to_dict(run_config))
+
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """Hold the folder for this process alone and clear what a killed one left half-written.
+
+        The kernel lets go of it however the process ends. Raises UserError where another process holds it.
+        """
+        try:
+            file = open(self.path / LOCK, "a")
+        except OSError as error:
+            raise UserError(
+                f"{self.path} must be a folder to write in, but: {error.strerror}; mend the permissions or the path"
+            ) from None
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    f"another enas is working on {self.path}; wait for its end or stop it, then go on with --resume"
+                ) from None
+            except OSError as error:  # some network file systems have no locks, and a run there is still worth having
+                warnings.warn(
+                    f"{self.path} cannot be locked ({error.strerror}): start no second run there", stacklevel=3
+                )
+            checkpoint.remove_temporary(self.path)
+            yield
 
     def config(self, default: C) -> C:
         """The stored configuration. Raises UserError where the folder holds no run or a broken one."""
@@ -72,6 +141,16 @@ class RunFolder:
             kind = "search" if isinstance(default, SearchConfig) else "retraining"
             raise UserError(f"{self.path} must be the folder of a {kind}, but its {CONFIG} is none: {error}") from None
         return stored
+
+    def steps(self, kind: str) -> dict[str, Any] | None:
+        """What a command of this kind, which does several runs, wrote down of them; None where none did."""
+        path = self.path / STEPS
+        if not path.is_file():
+            return None
+        values = checkpoint.read_json(path)
+        if not isinstance(values, dict) or values.get("schema") != STEPS_SCHEMA:
+            raise UserError(f"{path} must be of schema {STEPS_SCHEMA}, but it is not; restore the file")
+        return values if values.get("kind") == kind else None
 
     def append(self, record: Record) -> None:
         """Add one line to the records and see it onto the disk."""

@@ -36,7 +36,7 @@ LEVELS = (
     ("supernet", "network", "searchers"),
     ("training", "standalone"),
     ("evaluators",),
-    ("phases", "derive", "budget", "search", "retrain", "tracking"),
+    ("phases", "scoring", "derive", "aggregate", "budget", "search", "retrain", "tracking"),
     ("cli", "__main__"),
     ("",),
 )

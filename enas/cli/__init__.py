@@ -10,6 +10,8 @@ from typing import Any
 import click
 
 from enas.cli.retrain import retrain
+from enas.cli.run import run
+from enas.cli.score import score
 from enas.cli.search import search
 from enas.cli.show import evaluate, show
 from enas.errors import UserError
@@ -41,5 +43,5 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
 
 
-for command in (search, retrain, evaluate, show):
+for command in (search, retrain, run, evaluate, score, show):
     main.add_command(command)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,14 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def print_search_result(path: Path, result: dict[str, Any]) -> None:
+    print_found(path, result)
+    click.echo(f"result        {path / 'result.json'}")
+    click.echo(f"next          enas show {path}")
+    click.echo(f"              enas retrain {path}")
+
+
+def print_found(path: Path, result: dict[str, Any]) -> None:
+    """What a search found, and how far that is from chance."""
     with reading(path):
         best, baseline = result["finalists"][0], result["random_baseline"]
         gap = baseline["controller_minus_random"]
@@ -67,9 +75,25 @@ def print_search_result(path: Path, result: dict[str, Any]) -> None:
             f"{gap['high']:+.4f} ({baseline['controller']['count']} and {baseline['random']['count']} architectures)"
         )
         click.echo(f"time          {duration(result['elapsed_s'])}")
-        click.echo(f"result        {path / 'result.json'}")
-        click.echo(f"next          enas show {path}")
-        click.echo(f"              enas retrain {path}")
+
+
+def print_networks(path: Path, results: dict[str, dict[str, Any]]) -> None:
+    """Networks that were trained with one recipe, one a line; results: by the name of their folder below `path`."""
+    rows = [("network", "test accuracy", "parameters", "MACs", "time", "folder")]
+    with reading(path):
+        for name, result in results.items():
+            accuracy, costs = f"{result['test_accuracy']:.4f}", (f"{result['params']:,}", f"{result['macs']:,}")
+            text = "derived" if name == "retrain" else name
+            rows.append((text, accuracy, *costs, duration(result["elapsed_s"]), str(path / name)))
+    print_table(rows)
+
+
+def print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    """Columns, the first and the last to the left and those between to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    for first, *middle, last in rows:
+        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(middle, widths[1:], strict=True))]
+        click.echo("  ".join([*cells, last]))
 
 
 def print_retrain_result(path: Path, result: dict[str, Any]) -> None:

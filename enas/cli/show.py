@@ -10,6 +10,7 @@ import click
 
 from enas import config, spaces
 from enas.cli.output import reading
+from enas.cli.searches import show_searches
 from enas.cli.targets import Result, existing, read_result
 from enas.config import SearchConfig
 
@@ -66,6 +67,8 @@ def show(target: str, image_size: int, channels: int, classes: int, width: int |
     from enas.runs import RESULT, RunFolder
 
     path = existing(target)
+    if path is not None and show_searches(path, as_json):
+        return
     found: Result | None = None
     if path is not None and path.is_dir() and not (path / RESULT).exists():
         _show_unfinished(RunFolder(path))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from enas.runtime import Runtime
 
 Config = TypeVar("Config", SearchConfig, RetrainConfig)
+REFERENCES = ("resnet20",)  # hand-drawn networks that are trained beside what a search finds
 
 
 def retrain_base(target: str | None, reference: str | None, preset: str | None) -> tuple[RetrainConfig, Path]:
@@ -27,7 +28,6 @@ def retrain_base(target: str | None, reference: str | None, preset: str | None) 
     if target is None and reference is None:
         raise UserError("retrain needs a run folder, a result.json, an architecture such as macro:0-31, or --reference")
     path = existing(target)
-    arch = f"{reference}:" if reference else None
     if path is not None:
         result_path = path / RESULT if path.is_dir() else path
         if path.is_dir() and not result_path.exists():
@@ -39,29 +39,36 @@ def retrain_base(target: str | None, reference: str | None, preset: str | None) 
         run_config, found = result.config, spaces.to_text(result.space, result.arch)
         if not isinstance(run_config, SearchConfig):
             raise UserError(f"{path} must be the result of a search, but it is a retraining's; give its architecture")
-        name = preset or (run_config.preset if run_config.preset in PRESETS else "quick")
-        base = PRESETS[name](run_config.space.name)[1]
-        images = config.to_dict(run_config.data)
-        if base.data.cutout:  # the preset's retraining augments more than its search
-            images["cutout"] = base.data.cutout
-        base = config.update(base, {"data": images, "space": config.to_dict(run_config.space)})
         default = result_path.parent / ("retrain" if reference is None else reference)
-        # a preset's width is meant for what was searched, not for the reference
-        return config.update(base, {"arch": arch or found, **({"width": None} if reference else {})}), default
+        return for_network(recipe(run_config, preset), found, reference), default
     if target is not None and reference is not None:
         raise UserError(f"retrain takes a run or result beside --reference, but {target!r} is neither; leave one out")
     space = None
-    if target is not None and arch is None:
+    if target is not None:
         parsed = spaces.from_text(target) if ":" in target else None
         if parsed is None:
             raise UserError(
                 f"there must be a run folder, a result.json or an architecture, but {target!r} is none; check it"
             )
         spaces.options_for(parsed, config.MacroOptions())
-        arch = target
         space = parsed.space
-    base = PRESETS[preset or "quick"](space)[1]
-    return config.update(base, {"arch": arch, **({"width": None} if reference else {})}), default_folder("retrain")
+    return for_network(PRESETS[preset or "quick"](space)[1], target, reference), default_folder("retrain")
+
+
+def recipe(run_config: SearchConfig, preset: str | None = None) -> RetrainConfig:
+    """How networks are trained after a search: its preset's settings, or another's, on its images and in its space."""
+    name = preset or (run_config.preset if run_config.preset in PRESETS else "quick")
+    base = PRESETS[name](run_config.space.name)[1]
+    images = config.to_dict(run_config.data)
+    if base.data.cutout:  # the preset's retraining augments more than its search
+        images["cutout"] = base.data.cutout
+    return config.update(base, {"data": images, "space": config.to_dict(run_config.space)})  # type: ignore[no-any-return]
+
+
+def for_network(base: RetrainConfig, arch: str | None, reference: str | None) -> RetrainConfig:
+    """The recipe for an architecture, or for the reference at its own size (a preset's is meant for searched ones)."""
+    values = {"arch": arch} if reference is None else {"arch": f"{reference}:", "width": None, "depth": None}
+    return config.update(base, values)  # type: ignore[no-any-return]
 
 
 def existing(target: str | None) -> Path | None:
@@ -91,6 +98,8 @@ def read_result(path: Path) -> Result:
 
     path = path / RESULT if path.is_dir() else path
     values = checkpoint.read_json(path)
+    if isinstance(values, dict) and values.get("kind") == "searches":
+        raise UserError(f"{path} must be one run's result, but it is several searches'; give one of its folders")
     kinds: dict[Any, SearchConfig | RetrainConfig] = {"search": SearchConfig(), "retrain": RetrainConfig()}
     if not isinstance(values, dict) or values.get("schema") != 1 or str(values.get("kind")) not in kinds:
         raise UserError(f"{path} must be a result of enas search or retrain (schema 1), but it is not; check the path")
@@ -120,9 +129,12 @@ def start(run_config: Config) -> tuple[Config, Runtime, DataSet]:
         "precision": precision(runtime),
         "threads": runtime.threads,
     }
-    name = run_config.data.name
+    # the run can then be resumed from anywhere
+    name, folder = run_config.data.name, run_config.data.folder
     if name is not None and Path(name).is_dir():
-        resolved["data"] = {"name": str(Path(name).resolve())}  # the run can then be resumed from anywhere
+        resolved["data"] = {"name": str(Path(name).resolve())}
+    if folder is not None:
+        resolved["data"] = {**resolved.get("data", {}), "folder": str(Path(folder).expanduser().resolve())}
     return config.update(run_config, resolved), runtime, data
 
 

@@ -78,10 +78,11 @@ class DataSet:
         return len(self.classes)
 
     def fingerprint(self) -> str:
-        """A hash of the training images and labels, to tell data sets apart."""
-        digest = hashlib.sha256()
-        for tensor in (self.train.images, self.train.labels):
-            digest.update(tensor.cpu().contiguous().numpy().data)
+        """A hash of all images, labels and classes, to tell data sets apart; where they lie does not matter."""
+        digest = hashlib.sha256(repr(self.classes).encode())
+        for part in (self.train, self.test):
+            for tensor in (part.images, part.labels):
+                digest.update(tensor.cpu().contiguous().numpy().data)
         return digest.hexdigest()[:16]
 
 

@@ -1,0 +1,99 @@
+"""The two jobs of `work`: a search, and the training of one architecture."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from enas import spaces
+from enas.cli.work import OnWork, Place, Ready
+from enas.config import RetrainConfig, SearchConfig
+
+if TYPE_CHECKING:
+    from enas.interrupts import StopRequest
+    from enas.records import Record
+    from enas.tracking import Progress
+
+
+def searching(place: Place[SearchConfig]) -> Ready[SearchConfig]:
+    """One search."""
+    from enas import budget
+    from enas.plan import total_work
+    from enas.records import EpochRecord, FinalistRecord
+    from enas.search import search
+
+    data, folder, runtime = place.data, place.folder, place.runtime
+    space = spaces.build(place.config.space, data.input_shape, data.num_classes)
+    plan = budget.plan(place.config, data, folder, runtime, place.began, sized=place.resuming)
+    validation = round(len(data.train) * plan.config.data.validation_fraction)
+    sizes = len(data.train) - validation, validation
+    epochs = plan.config.epochs
+    warned = False
+
+    def records(on_work: OnWork, on_resume: OnWork, stop: StopRequest) -> Iterator[Record]:
+        return search(plan.config, data, folder, runtime, on_work, on_resume, stop, plan.rates, place.began)
+
+    def show(record: Record, progress: Progress) -> None:
+        nonlocal warned, epochs
+        if isinstance(record, EpochRecord):
+            if record.epochs != epochs:  # a time budget asked for more or fewer
+                epochs = record.epochs
+                progress.resize(total_work(dataclasses.replace(plan.config, epochs=epochs), *sizes).units)
+            gap = record.controller_minus_random
+            progress.show(
+                f"epoch {record.epoch + 1}/{epochs} loss {record.train_loss:.3f} "
+                f"proxy {record.controller_proxy_accuracy:.3f} minus random {gap.mean:+.3f} "
+                f"entropy {record.entropy_share:.0%}"
+            )
+            if record.warning and not warned:
+                warned = True  # every record has it; one line is enough here
+                progress.say(f"warning: epoch {record.epoch + 1}: {record.warning}")
+        elif isinstance(record, FinalistRecord):
+            progress.show(f"finalist {record.rank} standalone {record.standalone_accuracy or math.nan:.3f}")
+
+    given = plan.config.budget
+    return Ready(
+        config=plan.config,
+        name="search",
+        headline=f"{space.name}: {spaces.size(space):.2g} architectures",
+        forecast_s=plan.forecast_s,
+        units=total_work(plan.config, *sizes).units,
+        records=records,
+        show=show,
+        note=f"budget {given}: {budget.describe(plan.config, sizes[0])}" if given is not None else None,
+    )
+
+
+def retraining(place: Place[RetrainConfig]) -> Ready[RetrainConfig]:
+    """One architecture, from scratch to the test set."""
+    from enas.cost import cost
+    from enas.data import training_steps
+    from enas.records import RetrainRecord
+    from enas.retrain import forecast_s, network_space, retrain
+
+    run_config, data, runtime = place.config, place.data, place.runtime
+    space, arch = network_space(run_config, data)
+    counts = cost(space.graph(arch))
+    batch = run_config.sgd.batch_size
+
+    def records(on_work: OnWork, on_resume: OnWork, stop: StopRequest) -> Iterator[Record]:
+        return retrain(run_config, data, place.folder, runtime, on_work, on_resume, stop)
+
+    def show(record: Record, progress: Progress) -> None:
+        if isinstance(record, RetrainRecord):
+            progress.show(
+                f"epoch {record.epoch + 1}/{run_config.epochs} loss {record.train_loss:.3f} "
+                f"training accuracy {record.train_accuracy:.3f}"
+            )
+
+    return Ready(
+        config=run_config,
+        name="retrain",
+        headline=f"{run_config.arch[:60]}: {counts.params:,} parameters, {counts.macs:,} MACs",
+        forecast_s=forecast_s(run_config, data, runtime),
+        units=run_config.epochs * training_steps(len(data.train), batch) * min(len(data.train), batch),
+        records=records,
+        show=show,
+    )

@@ -1,0 +1,127 @@
+"""`enas run`: search, retraining and reference in one command and one folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import click
+
+from enas import config
+from enas.cli import options
+from enas.cli.jobs import retraining, searching
+from enas.cli.output import print_found, print_networks
+from enas.cli.search import search_options, search_settings
+from enas.cli.targets import REFERENCES, for_network, recipe
+from enas.cli.work import begun, with_images_at, work
+from enas.config import RetrainConfig, RunConfig, SearchConfig
+from enas.errors import UserError
+
+KIND = "run"
+DERIVED = "retrain"  # folder of what the search found; a reference's has the reference's name
+AUGMENTATION = (
+    "crop_padding",
+    "flip",
+    "cutout",
+    "trivial_augment",
+)  # what of `data` may differ here
+
+
+@click.command()
+@search_options
+@click.option("--reference", type=click.Choice(REFERENCES), help="also train this hand-drawn network the same way")
+@click.option("--retrain-epochs", type=int, help="epochs of the retraining (default: the preset's)")
+@click.option("--retrain-set", multiple=True, metavar="KEY=VALUE", help="any other setting of the retraining")
+def run(
+    print_config: bool,
+    reference: str | None,
+    retrain_epochs: int | None,
+    retrain_set: tuple[str, ...],
+    resume: Path | None,
+    **given: Any,
+) -> None:
+    """Search, then retrain the result and, with --reference, a hand-drawn network with the same recipe.
+
+    RUN holds the search, RUN/retrain what it found, RUN/resnet20 the reference. Settings are the search's, except
+    --retrain-epochs and --retrain-set; seed, device and number format go for all.
+    """
+    others = (reference, retrain_epochs, retrain_set)
+    run_config, path = search_settings(resume=resume, others=others, **given)
+    if resume is not None:
+        retrain_config, reference = _begun(path)
+    else:
+        epochs = () if retrain_epochs is None else (f"epochs={retrain_epochs}",)
+        retrain_config = _retraining(run_config, (*epochs, *retrain_set))
+    if print_config:
+        click.echo(options.to_toml(config.to_dict(run_config)))
+        click.echo("# the retraining (--retrain-set):")
+        click.echo("\n".join(f"# {line}" for line in options.to_toml(config.to_dict(retrain_config)).splitlines()))
+        return
+    _run(run_config, retrain_config, reference, path, resuming=resume is not None)
+
+
+def _retraining(run_config: SearchConfig, assignments: tuple[str, ...]) -> RetrainConfig:
+    """The recipe for all networks, with everything about it checked that can be before the search."""
+    shared = {field.name: getattr(run_config, field.name) for field in dataclasses.fields(RunConfig)}
+    base = config.update(recipe(run_config), shared)
+    try:
+        found: RetrainConfig = config.from_text(base, assignments)
+        config.check(found)
+    except UserError as error:
+        raise UserError(f"--retrain-set: {error}") from None
+    augmentation = {name: getattr(base.data, name) for name in AUGMENTATION}
+    if found.arch != base.arch or dataclasses.replace(found.data, **augmentation) != base.data:
+        raise UserError(
+            "--retrain-set must leave the architecture and the images to the search (of data, "
+            f"{', '.join(AUGMENTATION)} may change), but got {' '.join(assignments)}"
+        )
+    return found
+
+
+def _begun(path: Path) -> tuple[RetrainConfig, str | None]:
+    """Recipe and reference that the folder was begun with. Raises UserError where `enas run` did not begin it."""
+    from enas.runs import STEPS, RunFolder
+
+    steps = RunFolder(path).steps(KIND)
+    if steps is None:
+        raise UserError(f"{path} must be a folder of enas run, but it has no {STEPS} of one; try enas search --resume")
+    reference = steps.get("reference")
+    if reference is not None and reference not in REFERENCES:
+        raise UserError(f"{path / STEPS} must name a reference of {', '.join(REFERENCES)}, but got {reference!r}")
+    return config.update(RetrainConfig(), steps.get("retrain") or {}), reference
+
+
+def _run(
+    run_config: SearchConfig, retrain_config: RetrainConfig, reference: str | None, path: Path, *, resuming: bool
+) -> None:
+    from enas.data import load
+    from enas.runs import STEPS, STEPS_SCHEMA, RunFolder
+    from enas.runtime import start
+
+    if not resuming and retrain_config.data != run_config.data:
+        load(retrain_config.data, start(run_config).device)  # what is wrong with it must not show after the search
+    steps = {"schema": STEPS_SCHEMA, "kind": KIND, "reference": reference}
+    steps["retrain"] = config.to_dict(retrain_config)
+    found = work(searching, run_config, path, resuming=resuming, beside={STEPS: steps})
+    images = RunFolder(path).config(SearchConfig()).data
+    results = {}
+    for name in filter(None, (DERIVED, reference)):
+        one = for_network(retrain_config, found["text"], reference if name == reference else None)
+        one = with_images_at(images, one)
+        stored = begun(RetrainConfig(), path / name, images)
+        if stored is not None:
+            one = _as_begun(one, stored, path / name)
+        results[name] = work(retraining, one, path / name, resuming=stored is not None, images=found["images"])
+    print_found(path, found)
+    print_networks(path, results)
+
+
+def _as_begun(planned: RetrainConfig, stored: RetrainConfig, path: Path) -> RetrainConfig:
+    """The configuration that a training was begun with. Raises UserError where it is not the planned one."""
+    settled = {name: getattr(stored, name) for name in ("device", "precision", "threads")}  # by circumstances
+    if config.update(planned, settled) != stored:
+        raise UserError(
+            f"{path} must hold the training that {path.parent} planned, but its settings are others; move it away"
+        )
+    return stored

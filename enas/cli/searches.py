@@ -1,0 +1,138 @@
+"""`enas search --seeds`: several searches that differ in their seed alone, and what they have in common."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from enas import config
+from enas.cli.jobs import searching
+from enas.cli.output import duration, print_table, reading
+from enas.cli.targets import start
+from enas.cli.work import begun, check_images, work
+from enas.config import SearchConfig
+from enas.errors import UserError
+
+KIND = "searches"
+
+
+def begun_seeds(path: Path) -> int | None:
+    """With how many seeds the folder was begun; None where it is the folder of one search."""
+    from enas.runs import STEPS, RunFolder
+
+    steps = RunFolder(path).steps(KIND)
+    if steps is None:
+        return None
+    seeds = steps.get("seeds")
+    if type(seeds) is not int or seeds < 1 or not isinstance(steps.get("images"), str):
+        raise UserError(f"{path / STEPS} must hold a number of seeds and the images, but it does not; restore the file")
+    return seeds
+
+
+def search_seeds(run_config: SearchConfig, seeds: int, path: Path, *, resuming: bool) -> None:
+    """Do or continue the searches with seeds run_config.seed and the next ones, one after the other.
+
+    Each is an ordinary run in its own folder. Writes and prints the aggregate at the end.
+    """
+    from enas.aggregate import aggregate
+    from enas.checkpoint import write_json
+    from enas.records import finite
+    from enas.runs import STEPS, STEPS_SCHEMA, RunFolder
+
+    folder = RunFolder(path)
+    if resuming and folder.result.exists():
+        click.echo(f"{path} is finished.")
+        show_searches(path)
+        return
+    config.update(run_config, {"seed": run_config.seed + seeds - 1})  # the last one is possible too
+    if not resuming:
+        folder.check_new()
+    with folder.working():
+        run_config, _, data = start(run_config)
+        if resuming:
+            check_images(data, (folder.steps(KIND) or {})["images"], path)
+            folder.store(run_config)  # the images may have moved
+        else:
+            steps = {"schema": STEPS_SCHEMA, "kind": KIND, "seeds": seeds, "images": data.fingerprint()}
+            folder.create(run_config, {STEPS: steps})
+        del data  # each search loads its own
+        results = {}
+        for seed in range(run_config.seed, run_config.seed + seeds):
+            child = path / f"seed-{seed}"
+            click.echo(f"seed {seed}, {seed - run_config.seed + 1} of {seeds}: {child}", err=True)
+            stored = begun(SearchConfig(), child, run_config.data)
+            one = stored or config.update(run_config, {"seed": seed})
+            results[child.name] = work(searching, one, child, resuming=stored is not None)
+        with reading(path):
+            write_json(folder.result, finite(aggregate(results)))
+    show_searches(path)
+
+
+def show_searches(target: Path, as_json: bool = False) -> bool:
+    """Print what several searches, of which this is the folder or result, have in common; False where it is no such."""
+    from enas.checkpoint import read_json
+    from enas.runs import RESULT, RunFolder
+
+    path = target / RESULT if target.is_dir() else target
+    if not path.exists():
+        seeds = begun_seeds(target)
+        if seeds is not None:
+            _show_unfinished(RunFolder(target), seeds)
+        return seeds is not None
+    values = read_json(path)
+    if not isinstance(values, dict) or values.get("kind") != KIND:
+        return False
+    if as_json:
+        click.echo(json.dumps(values, indent=2))
+        return True
+    with reading(path):
+        _show_table(values)
+        click.echo(f"time          {duration(values['elapsed_s'])} in all")
+        click.echo(f"result        {path}")
+        click.echo(f"next          enas retrain {path.parent / values['runs'][0]['folder']}")
+    return True
+
+
+def _show_unfinished(folder: Any, seeds: int) -> None:
+    """How far each search of an unfinished folder is."""
+    from enas.runs import RunFolder
+
+    run_config = folder.config(SearchConfig())
+    click.echo(f"{folder.path} is not finished; go on: enas search --resume {folder.path}")
+    for seed in range(run_config.seed, run_config.seed + seeds):
+        child = RunFolder(folder.path / f"seed-{seed}")
+        stored = begun(SearchConfig(), child.path, run_config.data)
+        done = sum(record["kind"] == "epoch" for record in child.records())
+        far = f"{done} of {stored.epochs} epochs" if stored else "not begun"
+        click.echo(f"  seed {seed}: {'finished' if child.result.exists() else far}")
+
+
+def _show_table(values: dict[str, Any]) -> None:
+    """One line a search, then one line a measure."""
+    from enas.aggregate import MEASURES
+
+    for run in values["runs"]:
+        standalone = run["standalone_accuracy"]
+        click.echo(
+            f"seed {run['seed']:<9}controller minus random {run['controller_minus_random']:+.4f}  "
+            f"standalone {'-' if standalone is None else f'{standalone:.4f}'}  {run['params']:>9,} parameters  "
+            f"{run['text']}"
+        )
+    rows = [("over the seeds", "mean", "sd", "95 % interval of the mean")]
+    for key, found in values["statistics"].items():
+        form = MEASURES[key].form
+        mean, sd, low, high = (
+            "-" if found[name] is None else format(found[name], form if name != "sd" else form.lstrip("+"))
+            for name in ("mean", "sd", "low", "high")
+        )
+        missing = len(values["runs"]) - found["count"]
+        rows.append((found["words"], mean, sd, f"{low} to {high}" + (f"  ({missing} without)" if missing else "")))
+    print_table(rows)
+    click.echo(
+        "Proxy accuracy is accuracy under shared weights and no network's own. The relative gain is\n"
+        "100 (controller - random) / random of mean proxy accuracies; Yang et al. 2020, who define it,\n"
+        "take accuracies of trained networks."
+    )

@@ -1,0 +1,168 @@
+"""One process works in a run folder at a time, what a killed one left is cleared away, and images may move."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from enas import checkpoint
+from enas.errors import UserError
+from enas.phases import Search
+from enas.runs import LOCK, RunFolder
+from tests.stops import search_stops, stopping
+from tests.test_cli import RETRAIN, TINY_OPTIONS, enas, fails, images
+from tests.test_search import comparable
+
+HOLD = "import fcntl, sys, time; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX); print(); time.sleep(60)"
+SMALL = [*TINY_OPTIONS, "--batch-size", "16"]
+
+
+@pytest.fixture
+def interrupted(tmp_path: Path) -> Path:
+    """An unfinished search."""
+    with search_stops(epoch=1):
+        assert enas("search", *TINY_OPTIONS, "--output", tmp_path / "run").exit_code == 130
+    return tmp_path / "run"
+
+
+def test_a_second_process_is_refused_until_the_first_is_killed(interrupted: Path) -> None:
+    before = (interrupted / "records.jsonl").read_bytes()
+    command = [sys.executable, "-c", HOLD, str(interrupted / LOCK)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()  # now it holds the lock
+        fails("search", "--resume", interrupted, match=f"another enas is working on {interrupted}")
+        assert (interrupted / "records.jsonl").read_bytes() == before
+        holder.kill()
+    assert enas("search", "--resume", interrupted).exit_code == 0
+
+
+@pytest.mark.parametrize("resuming", [True, False])
+def test_a_working_search_holds_its_folder(tmp_path: Path, resuming: bool) -> None:
+    """From the inside of a run, new or resumed, another command finds the folder taken."""
+    path, seen = tmp_path / "run", []
+    original = Search.train_searcher
+
+    def visited(self: Search) -> Any:
+        seen.append(enas("search", "--resume", path).output)
+        return original(self)
+
+    if resuming:
+        with search_stops(epoch=0):
+            assert enas("search", *TINY_OPTIONS, "--output", path).exit_code == 130
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Search, "train_searcher", visited)
+        arguments = ["--resume", path] if resuming else [*TINY_OPTIONS, "--output", path]
+        assert enas("search", *arguments).exit_code == 0
+    assert len(seen) == 3 and all("another enas is working on" in output for output in seen)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="must be a folder to write in"), RunFolder(tmp_path / "none").working():
+        pass
+
+
+def test_file_systems_without_locks_are_worked_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsupported(*arguments: Any) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr("fcntl.flock", unsupported)
+    with pytest.warns(UserWarning, match="cannot be locked"), RunFolder(tmp_path).working():
+        pass
+
+
+def test_half_written_files_are_cleared_away(interrupted: Path) -> None:
+    left = [".checkpoint.pt.4711", ".records.jsonl.1", ".config.json.99999", ".model.safetensors.3"]
+    kept = [".checkpoint.pt", ".notes.5", "checkpoint.pt.7", ".checkpoint.pt.old"]
+    for name in left + kept:
+        (interrupted / name).write_bytes(b"half")
+    assert enas("search", "--resume", interrupted).exit_code == 0
+    names = {path.name for path in interrupted.iterdir()}
+    assert names >= set(kept) and not names & set(left)
+
+
+def test_writing_leaves_the_name_that_is_cleared_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr("os.fsync", lambda descriptor: seen.extend(path.name for path in tmp_path.iterdir()))
+    for name in ("checkpoint.pt", "result.json", "records.jsonl", "model.safetensors"):
+        checkpoint.write(tmp_path / name, lambda file: file.write(b""))
+    temporary = set(seen) - {"checkpoint.pt", "result.json", "records.jsonl", "model.safetensors"}
+    assert len(temporary) == 4 and all(checkpoint.TEMPORARY.fullmatch(name) for name in temporary)
+
+
+def test_images_that_moved(tmp_path: Path) -> None:
+    data, moved, run = images(tmp_path / "pets", {"cat": 40, "dog": 40}), tmp_path / "moved", tmp_path / "run"
+    assert enas("search", *SMALL, "--data", data, "--output", tmp_path / "whole").exit_code == 0
+    with search_stops(epoch=1):
+        assert enas("search", *SMALL, "--data", data, "--output", run).exit_code == 130
+    data.rename(moved)
+    others = images(tmp_path / "others", {"cat": 40, "dog": 41})
+    before = checkpoint.read_json(run / "config.json")
+    fails("search", "--resume", run, match="there is no folder")
+    fails("search", "--resume", run, "--data", others, match="but its images are others")
+    fails("search", "--resume", run, "--data", moved, "--seed", "1", match="goes with no other option but --data")
+    assert checkpoint.read_json(run / "config.json") == before
+    with search_stops(epoch=2):
+        assert enas("search", "--resume", run, "--data", moved).exit_code == 130
+    assert enas("search", "--resume", run).exit_code == 0  # the folder knows the path by now
+    after = checkpoint.read_json(run / "config.json")
+    assert after == {**before, "data": {**before["data"], "name": str(moved)}}
+    result, whole = (comparable(checkpoint.read_json(path / "result.json")) for path in (run, tmp_path / "whole"))
+    for values in (result, whole):
+        del values["config"]["data"]["name"]
+    assert result == whole
+    assert enas("score", run, "--random", "2").exit_code == 0
+    fails("score", tmp_path / "whole", "--random", "2", match="there is no folder")
+    assert enas("score", tmp_path / "whole", "--random", "2", "--data", moved).exit_code == 0
+    fails("score", tmp_path / "whole", "--random", "2", "--data", others, match="but its images are others")
+
+
+def test_images_that_move_between_the_steps_of_a_run(tmp_path: Path) -> None:
+    from enas.standalone import Standalone
+
+    data, run = images(tmp_path / "pets", {"cat": 40, "dog": 40}), tmp_path / "run"
+    retrain = ["--retrain-epochs", "2", "--retrain-set", "sgd.batch_size=16"]
+    # 68 images remain for training; the search trains on fewer of them
+    with stopping(Standalone, "train_epoch", lambda training: len(training.images) == 68 and training.epoch == 1):
+        assert enas("run", *SMALL, *retrain, "--data", data, "--output", run).exit_code == 130
+    data.rename(tmp_path / "moved")
+    fails("run", "--resume", run, match="there is no folder")
+    others = images(tmp_path / "others", {"cat": 40, "dog": 41})
+    fails("run", "--resume", run, "--data", others, match="must go on with the images that it began with")
+    assert enas("run", "--resume", run, "--data", tmp_path / "moved").exit_code == 0
+    for folder in (run, run / "retrain"):
+        assert checkpoint.read_json(folder / "config.json")["data"]["name"] == str(tmp_path / "moved")
+    assert enas("run", "--resume", run).exit_code == 0
+
+
+def test_images_of_several_searches_move(tmp_path: Path) -> None:
+    data, path = images(tmp_path / "pets", {"cat": 40, "dog": 40}), tmp_path / "all"
+    with search_stops(epoch=1, seed=1):
+        assert enas("search", *SMALL, "--data", data, "--seeds", "2", "--output", path).exit_code == 130
+    data.rename(tmp_path / "moved")
+    others = images(tmp_path / "others", {"cat": 40, "dog": 41})
+    fails("search", "--resume", path, "--data", others, match="must go on with the images that it began with")
+    assert enas("search", "--resume", path, "--data", tmp_path / "moved").exit_code == 0
+    for folder in (path, path / "seed-0", path / "seed-1"):
+        assert checkpoint.read_json(folder / "config.json")["data"]["name"] == str(tmp_path / "moved")
+
+
+def test_the_images_of_a_retraining_move(tmp_path: Path) -> None:
+    from enas.standalone import Standalone
+
+    data, run = images(tmp_path / "pets", {"cat": 20, "dog": 20}), tmp_path / "run"
+    arguments = ["retrain", "macro:0", *RETRAIN, "--batch-size", "8", "--width", "4", "--data", data]
+    with stopping(Standalone, "train_epoch", lambda training: training.epoch == 1):
+        assert enas(*arguments, "--output", run).exit_code == 130
+    whole = enas(*arguments, "--output", tmp_path / "whole")
+    data.rename(tmp_path / "moved")
+    assert whole.exit_code == 0
+    others = images(tmp_path / "others", {"cat": 20, "dog": 21})
+    fails("retrain", "--resume", run, "--data", others, match="but its images are others")
+    assert enas("retrain", "--resume", run, "--data", tmp_path / "moved").exit_code == 0
+    losses = [checkpoint.read_json(path / "result.json")["test_loss"] for path in (run, tmp_path / "whole")]
+    assert losses[0] == losses[1]
