@@ -1,4 +1,4 @@
-"""Ways to interrupt a command at a chosen point, for several test files."""
+"""Small settings, and ways to interrupt a command at a chosen point, for several test files."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ import pytest
 
 from enas.phases import Search
 from enas.standalone import Standalone
+from tests.test_cli import TINY_OPTIONS
+
+# fewer and smaller steps than TINY, for tests in which whole commands are repeated
+TINIER = ("epochs=2", "space.layers=2", "controller.updates=1", "weights.batch_size=299", "derive.finalists=1")
+TINIER_OPTIONS = [*TINY_OPTIONS, *(part for text in TINIER for part in ("--set", text))]
 
 
 @contextlib.contextmanager

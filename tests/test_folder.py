@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from enas import checkpoint
+from enas.config import DataConfig
+from enas.data import ImageSet, load
 from enas.errors import UserError
 from enas.phases import Search
 from enas.runs import LOCK, RunFolder
-from tests.stops import search_stops, stopping
-from tests.test_cli import RETRAIN, TINY_OPTIONS, enas, fails, images
+from enas.standalone import Standalone
+from tests.stops import TINIER_OPTIONS, search_stops, stopping
+from tests.test_cli import RETRAIN, enas, fails, images
 from tests.test_search import comparable
 
 HOLD = "import fcntl, sys, time; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX); print(); time.sleep(60)"
-SMALL = [*TINY_OPTIONS, "--batch-size", "16"]
+SMALL = [*TINIER_OPTIONS, "--batch-size", "16"]
 
 
 @pytest.fixture
 def interrupted(tmp_path: Path) -> Path:
     """An unfinished search."""
     with search_stops(epoch=1):
-        assert enas("search", *TINY_OPTIONS, "--output", tmp_path / "run").exit_code == 130
+        assert enas("search", *TINIER_OPTIONS, "--output", tmp_path / "run").exit_code == 130
     return tmp_path / "run"
 
 
@@ -53,12 +58,12 @@ def test_a_working_search_holds_its_folder(tmp_path: Path, resuming: bool) -> No
 
     if resuming:
         with search_stops(epoch=0):
-            assert enas("search", *TINY_OPTIONS, "--output", path).exit_code == 130
+            assert enas("search", *TINIER_OPTIONS, "--output", path).exit_code == 130
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Search, "train_searcher", visited)
-        arguments = ["--resume", path] if resuming else [*TINY_OPTIONS, "--output", path]
+        arguments = ["--resume", path] if resuming else [*TINIER_OPTIONS, "--output", path]
         assert enas("search", *arguments).exit_code == 0
-    assert len(seen) == 3 and all("another enas is working on" in output for output in seen)
+    assert len(seen) == 2 and all("another enas is working on" in output for output in seen)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
@@ -97,7 +102,7 @@ def test_writing_leaves_the_name_that_is_cleared_away(tmp_path: Path, monkeypatc
 def test_images_that_moved(tmp_path: Path) -> None:
     data, moved, run = images(tmp_path / "pets", {"cat": 40, "dog": 40}), tmp_path / "moved", tmp_path / "run"
     assert enas("search", *SMALL, "--data", data, "--output", tmp_path / "whole").exit_code == 0
-    with search_stops(epoch=1):
+    with search_stops(epoch=0):
         assert enas("search", *SMALL, "--data", data, "--output", run).exit_code == 130
     data.rename(moved)
     others = images(tmp_path / "others", {"cat": 40, "dog": 41})
@@ -106,7 +111,7 @@ def test_images_that_moved(tmp_path: Path) -> None:
     fails("search", "--resume", run, "--data", others, match="but its images are others")
     fails("search", "--resume", run, "--data", moved, "--seed", "1", match="goes with no other option but --data")
     assert checkpoint.read_json(run / "config.json") == before
-    with search_stops(epoch=2):
+    with search_stops(epoch=1):
         assert enas("search", "--resume", run, "--data", moved).exit_code == 130
     assert enas("search", "--resume", run).exit_code == 0  # the folder knows the path by now
     after = checkpoint.read_json(run / "config.json")
@@ -122,8 +127,6 @@ def test_images_that_moved(tmp_path: Path) -> None:
 
 
 def test_images_that_move_between_the_steps_of_a_run(tmp_path: Path) -> None:
-    from enas.standalone import Standalone
-
     data, run = images(tmp_path / "pets", {"cat": 40, "dog": 40}), tmp_path / "run"
     retrain = ["--retrain-epochs", "2", "--retrain-set", "sgd.batch_size=16"]
     # 68 images remain for training; the search trains on fewer of them
@@ -152,8 +155,6 @@ def test_images_of_several_searches_move(tmp_path: Path) -> None:
 
 
 def test_the_images_of_a_retraining_move(tmp_path: Path) -> None:
-    from enas.standalone import Standalone
-
     data, run = images(tmp_path / "pets", {"cat": 20, "dog": 20}), tmp_path / "run"
     arguments = ["retrain", "macro:0", *RETRAIN, "--batch-size", "8", "--width", "4", "--data", data]
     with stopping(Standalone, "train_epoch", lambda training: training.epoch == 1):
@@ -166,3 +167,20 @@ def test_the_images_of_a_retraining_move(tmp_path: Path) -> None:
     assert enas("retrain", "--resume", run, "--data", tmp_path / "moved").exit_code == 0
     losses = [checkpoint.read_json(path / "result.json")["test_loss"] for path in (run, tmp_path / "whole")]
     assert losses[0] == losses[1]
+
+
+def test_the_fingerprint_is_of_all_images_labels_and_classes() -> None:
+    data = load(DataConfig(name="digits"), torch.device("cpu"))
+    more = data.test.subset(torch.arange(len(data.test) - 1))
+    changed = data.test.images.clone()
+    changed[7, 3, 3] += 1
+    others = [
+        {"test": more},
+        {"test": ImageSet(changed, data.test.labels)},
+        {"test": ImageSet(data.test.images, data.test.labels.flip(0))},
+        {"train": data.train.subset(torch.arange(len(data.train)).flip(0))},
+        {"classes": tuple("abcdefghij")},
+    ]
+    prints = {dataclasses.replace(data, **other).fingerprint() for other in others}
+    assert len(prints | {data.fingerprint()}) == 6
+    assert dataclasses.replace(data, name="elsewhere").fingerprint() == data.fingerprint()

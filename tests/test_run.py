@@ -8,11 +8,11 @@ import pytest
 
 from enas import checkpoint
 from enas.runs import RunFolder
-from tests.stops import retraining_stops, search_stops
-from tests.test_cli import RETRAIN, TINY_OPTIONS, enas, fails
+from tests.stops import TINIER_OPTIONS, retraining_stops, search_stops
+from tests.test_cli import RETRAIN, enas, fails
 from tests.test_search import assert_same_run, comparable
 
-RUN = [*TINY_OPTIONS, "--reference", "resnet20", "--retrain-epochs", "2", "--retrain-set", "sgd.batch_size=128"]
+RUN = [*TINIER_OPTIONS, "--reference", "resnet20", "--retrain-epochs", "2", "--retrain-set", "sgd.batch_size=128"]
 PARTS = ("retrain", "resnet20")
 
 
@@ -34,7 +34,7 @@ def same_retraining(a: Path, b: Path) -> None:
 
 
 def test_it_is_the_three_commands_one_after_the_other(whole: Path, tmp_path: Path) -> None:
-    search = ["search", *TINY_OPTIONS, "--seed", "3", "--output", tmp_path / "search"]
+    search = ["search", *TINIER_OPTIONS, "--seed", "3", "--output", tmp_path / "search"]
     assert enas(*search).exit_code == 0
     assert_same_run(RunFolder(whole), RunFolder(tmp_path / "search"))
     for name, options in (("retrain", []), ("resnet20", ["--reference", "resnet20"])):
@@ -82,7 +82,7 @@ def test_bad_settings_show_before_the_search(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "mine.txt").write_text("mine")
-    fails("run", *TINY_OPTIONS, "--output", "run", *arguments, match=match)
+    fails("run", *TINIER_OPTIONS, "--output", "run", *arguments, match=match)
     assert not list(tmp_path.rglob("*.json"))
 
 
