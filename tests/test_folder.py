@@ -135,11 +135,22 @@ def test_images_that_move_between_the_steps_of_a_run(tmp_path: Path) -> None:
     data.rename(tmp_path / "moved")
     fails("run", "--resume", run, match="there is no folder")
     others = images(tmp_path / "others", {"cat": 40, "dog": 41})
+    before = checkpoint.read_json(run / "config.json")
     fails("run", "--resume", run, "--data", others, match="must go on with the images that it began with")
+    assert checkpoint.read_json(run / "config.json") == before
     assert enas("run", "--resume", run, "--data", tmp_path / "moved").exit_code == 0
     for folder in (run, run / "retrain"):
         assert checkpoint.read_json(folder / "config.json")["data"]["name"] == str(tmp_path / "moved")
     assert enas("run", "--resume", run).exit_code == 0
+
+
+def test_images_that_change_between_the_steps_of_a_run(tmp_path: Path) -> None:
+    data, run = images(tmp_path / "pets", {"cat": 40, "dog": 40}), tmp_path / "run"
+    with stopping(Standalone, "train_epoch", lambda training: len(training.images) == 68):
+        assert enas("run", *SMALL, "--data", data, "--output", run).exit_code == 130
+    assert (run / "result.json").exists()
+    (data / "train" / "dog" / "0.png").unlink()
+    fails("run", "--resume", run, match="must go on with the images that it began with")
 
 
 def test_images_of_several_searches_move(tmp_path: Path) -> None:

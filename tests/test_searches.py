@@ -114,6 +114,9 @@ def test_searches_that_differ_in_more_than_their_seed(searched: Path) -> None:
     assert aggregate(results)["seeds"] == [5, 6]
     moved = {**results["seed-6"]["config"], "data": {**results["seed-6"]["config"]["data"], "name": "elsewhere"}}
     assert aggregate({**results, "seed-6": {**results["seed-6"], "config": moved}})["seeds"] == [5, 6]
+    budget = [{**result, "config": {**result["config"], "budget": "5s"}} for result in results.values()]
+    budget[1]["config"]["epochs"] += 7  # what a budget decides may differ
+    assert aggregate(dict(zip(results, budget, strict=True)))["seeds"] == [5, 6]
     for change in ({"images": "others"}, {"config": {**moved, "epochs": 4}}):
         with pytest.raises(UserError, match="must have one configuration"):
             aggregate({**results, "seed-6": {**results["seed-6"], **change}})
