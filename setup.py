@@ -24,6 +24,7 @@ setup(
         "safetensors>=0.4.3",  # weights that strangers can open safely
         "pillow>=10",  # decoding images
         "tqdm>=4.66",  # progress with ETA
+        "matplotlib>=3.8",  # pictures of architectures and of what a search chose
     ],
     extras_require={
         "dev": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.11", "types-tqdm", "scikit-learn>=1.4"]

@@ -36,7 +36,7 @@ LEVELS = (
     ("supernet", "network", "searchers"),
     ("training", "standalone"),
     ("evaluators",),
-    ("phases", "derive", "budget", "search", "retrain", "tracking"),
+    ("phases", "derive", "budget", "search", "retrain", "tracking", "draw"),
     ("cli", "__main__"),
     ("",),
 )

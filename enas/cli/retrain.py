@@ -86,11 +86,12 @@ def _retrain(run_config: RetrainConfig, path: Path, resuming: bool) -> None:
     )
     steps = max(1, len(data.train) // run_config.sgd.batch_size)
     progress = Progress(run_config.epochs * steps * min(len(data.train), run_config.sgd.batch_size), "retrain")
-    with StopRequest() as stop, progress, TensorBoard(path / "tensorboard", folder.records()) as board:
+    with StopRequest() as stop, progress, TensorBoard(path / "tensorboard", folder.records(), space) as board:
         for record in run(run_config, data, folder, runtime, progress.work, progress.skip, stop):
             board.write(to_dict(record))
             progress.show(
                 f"epoch {record.epoch + 1}/{run_config.epochs} loss {record.train_loss:.3f} "
                 f"training accuracy {record.train_accuracy:.3f}"
             )
+        board.finish(read_result(path).values)
     print_retrain_result(path, read_result(path).values)

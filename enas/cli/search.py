@@ -89,7 +89,7 @@ def _search(run_config: SearchConfig, path: Path, resuming: bool) -> None:
         click.echo(f"budget {run_config.budget}: {budget.describe(run_config, sizes[0])}", err=True)
     progress = Progress(total_work(run_config, *sizes).units, "search")
     warned = False
-    with StopRequest() as stop, progress, TensorBoard(path / "tensorboard", folder.records()) as board:
+    with StopRequest() as stop, progress, TensorBoard(path / "tensorboard", folder.records(), space) as board:
         for record in run(run_config, data, folder, runtime, progress.work, progress.skip, stop, plan.rates, began):
             board.write(to_dict(record))
             if isinstance(record, EpochRecord):
@@ -107,4 +107,5 @@ def _search(run_config: SearchConfig, path: Path, resuming: bool) -> None:
                     progress.say(f"warning: epoch {record.epoch + 1}: {record.warning}")
             elif isinstance(record, FinalistRecord):
                 progress.show(f"finalist {record.rank} standalone {record.standalone_accuracy or math.nan:.3f}")
+        board.finish(read_result(path).values)
     print_search_result(path, read_result(path).values)

@@ -14,7 +14,11 @@ from enas.config import ResNet20Options
 from enas.errors import UserError
 from enas.graph import Graph, GraphBuilder, Node, Shape
 from enas.spaces.base import Architecture, Decision
+<<<<<<< HEAD
 from enas.spaces.stem import add_stem
+=======
+from enas.spaces.sketch import OUTPUT, SKIP, STEM, Box, Edge, Sketch
+>>>>>>> 53b976e (Sketches of architectures, their layout, pictures and heat maps; TensorBoard shows them)
 
 STAGES, BLOCKS = 3, 3
 
@@ -63,3 +67,19 @@ class ResNet20Space:
         if unknown:
             raise UserError(f"resnet20 scales by width alone, but got {', '.join(sorted(unknown))}")
         return dataclasses.replace(self, options=dataclasses.replace(self.options, **changes))
+
+    def sketches(self, arch: Architecture) -> tuple[Sketch, ...]:
+        boxes, edges = [], []
+        for block, stage in enumerate([0] + [stage for stage in range(STAGES) for _ in range(BLOCKS)]):
+            channels, (_, height, width) = self.options.width << stage, self.input_shape
+            for _ in range(stage):
+                height, width = (height + 1) // 2, (width + 1) // 2
+            where = f"{height}x{width}\n{channels} channels"
+            if block == 0:
+                boxes.append(Box("0", "stem", STEM, stage=where))
+            else:
+                boxes.append(Box(f"{block}", "2 x conv_3x3", "conv_3x3", tag=f"{block}", stage=where))
+                edges += [Edge(f"{block - 1}", f"{block}"), Edge(f"{block - 1}", f"{block}", SKIP)]
+        boxes.append(Box("classifier", "classifier", OUTPUT, detail=f"{self.num_classes} classes"))
+        edges.append(Edge(boxes[-2].name, "classifier"))
+        return (Sketch(self.name, tuple(boxes), tuple(edges)),)
