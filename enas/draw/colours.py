@@ -16,11 +16,11 @@ BAND = "#f4f6f8"
 OPERATIONS = {
     "conv_3x3": "#8fcdf2",
     "conv_5x5": "#0072b2",
-    "sep_conv_3x3": "#74d3b5",
-    "sep_conv_5x5": "#00775a",
+    "sep_conv_3x3": "#4dbd93",
+    "sep_conv_5x5": "#005a43",
     "avg_pool_3x3": "#f7d488",
     "max_pool_3x3": "#e08a00",
-    "identity": "#d3d8dd",
+    "identity": "#e1e4e8",
 }
 STRUCTURE = {
     INPUT: "#ffffff",
@@ -31,7 +31,7 @@ STRUCTURE = {
     REDUCTION: "#c9bfe0",
 }
 # of operations that are not in the table, by their name
-SPARE = ("#cc79a7", "#f0e442", "#d55e00", "#b39ddb", "#9c755f", "#bab0ac", "#86bcb6", "#f1a7a9")
+SPARE = ("#e29ac0", "#f0e442", "#b34e00", "#b39ddb", "#7d5a46", "#bab0ac", "#7f3b6b", "#f1a7a9")
 
 
 def fill(kind: str) -> str:
@@ -42,7 +42,7 @@ def fill(kind: str) -> str:
 
 def ink(colour: str) -> str:
     """Black or white: the text's colour that is easier to read on a colour."""
-    return "#ffffff" if luminance(colour) < 0.3 else INK
+    return "#ffffff" if luminance(colour) < 0.2 else INK
 
 
 def line(kind: str) -> str:

@@ -100,9 +100,12 @@ class _Layout:
         for box in sketch.boxes:
             height = LINE + (SECOND_LINE if box.detail else 0.0)
             self.item_of[box.name] = self._add(_Item(ranks[box.name], width, height, box=box))
-        chain = len(set(ranks.values())) == len(sketch.boxes)
-        self.arcs = [edge for edge in sketch.edges if chain and edge.kind == SKIP]
-        self.routes = [(edge, self._route(edge)) for edge in sketch.edges if not (chain and edge.kind == SKIP)]
+        skips = [edge for edge in sketch.edges if edge.kind == SKIP]
+        self.routes = [(edge, self._route(edge)) for edge in sketch.edges if edge.kind != SKIP]
+        # arcs leave and arrive at the side of a box, so nothing else may stand in its rank
+        chain = all(len(items) == 1 for items in self.ranks)
+        self.arcs = skips if chain else []
+        self.routes += [] if chain else [(edge, self._route(edge)) for edge in skips]
         self.gutter = max(measure(line, SMALL) for box in sketch.boxes for line in box.stage.split("\n"))
         self.rects: list[Rect] = []
 
