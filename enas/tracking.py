@@ -51,7 +51,7 @@ RETRAIN_SCALARS = {
     "retrain/skipped_steps": "skipped_steps",
     "speed/images_per_s": "images_per_s",
 }
-# A picture takes about a tenth of a second. During a run they are made while this share of its time is not used up.
+# A picture takes about a tenth of a second. An architecture's waits while those before it took more of the run's time.
 PICTURES_SHARE = 0.02
 CHOICES_EVERY = 10  # epochs between two heat maps of choices
 
@@ -68,7 +68,7 @@ class TensorBoard:
         self._space = space
         self._history: list[dict[str, dict[str, float]]] = []  # choice shares of all epochs
         self._drawn = ""  # the architecture of the last picture
-        self._pictures_s = 0.0
+        self._pictures_s: float | None = None
         for record in past:
             self.write(record)
 
@@ -104,9 +104,9 @@ class TensorBoard:
             self._writer.file_writer.add_summary(summary)  # type: ignore[attr-defined]
         for tag, value in final.items():
             self._writer.add_scalar(tag, value)
-        arch = spaces.from_json(result["arch"])
-        self._picture("architecture/final", lambda: draw.architecture_figure(self._space.sketches(arch)), 0)
-        if self._history:
+        sketches = self._space.sketches(spaces.from_json(result["arch"]))
+        self._picture("architecture/final", lambda: draw.architecture_figure(sketches), 0)
+        if len(self._history) % CHOICES_EVERY:  # not yet drawn
             self._picture("choices", lambda: draw.choices_figure(self._history), len(self._history) - 1)
 
     def close(self) -> None:
@@ -136,20 +136,20 @@ class TensorBoard:
 
     def _epoch_pictures(self, record: Mapping[str, Any], step: int) -> None:
         """The epoch's best architecture where it is a new one, and now and then the choices."""
-        if record["best_arch"] != self._drawn and self._affordable(record):
+        affordable = (self._pictures_s or 0.0) <= PICTURES_SHARE * float(record["elapsed_s"])
+        if record["best_arch"] != self._drawn and affordable:
             arch = spaces.parse(self._space, record["best_arch"])
-            self._picture("architecture/best", lambda: draw.architecture_figure(self._space.sketches(arch)), step)
+            sketches = self._space.sketches(arch)
+            self._picture("architecture/best", lambda: draw.architecture_figure(sketches), step, record["time_s"])
             self._drawn = record["best_arch"]
-        if step % CHOICES_EVERY == CHOICES_EVERY - 1 and self._affordable(record):
-            self._picture("choices", lambda: draw.choices_figure(self._history), step)
+        if len(self._history) % CHOICES_EVERY == 0:
+            self._picture("choices", lambda: draw.choices_figure(self._history), step, record["time_s"])
 
-    def _affordable(self, record: Mapping[str, Any]) -> bool:
-        return self._pictures_s <= PICTURES_SHARE * float(record["elapsed_s"])
-
-    def _picture(self, tag: str, make: Callable[[], Figure], step: int) -> None:
+    def _picture(self, tag: str, make: Callable[[], Figure], step: int, time_s: float | None = None) -> None:
         start = time.perf_counter()
-        self._writer.add_image(tag, draw.pixels(make()), step, dataformats="HWC")
-        self._pictures_s += time.perf_counter() - start
+        self._writer.add_image(tag, draw.pixels(make()), step, time_s, dataformats="HWC")
+        # the first one loads matplotlib, which says nothing about the next ones
+        self._pictures_s = 0.0 if self._pictures_s is None else self._pictures_s + time.perf_counter() - start
 
     def _gap(self, record: Mapping[str, Any], prefix: str, step: int) -> None:
         for name, value in record["controller_minus_random"].items():

@@ -81,9 +81,9 @@ def test_the_best_architecture_is_drawn_when_it_is_another_one(tmp_path: Path) -
 def test_pictures_wait_until_they_cost_little(tmp_path: Path) -> None:
     """The first one is free; the next ones come when the run is so long that they do not matter."""
     a, b, c = ARCHS
-    times = [1e-9, 2e-9, 3e-9, 1e6]
-    events = written(tmp_path, [epoch(i, best, s) for i, (best, s) in enumerate(zip([a, b, c, c], times, strict=True))])
-    assert steps(events, "architecture/best") == [0, 3]
+    run = [(a, 0.0), (b, 0.0), (c, 1e-9), (a, 1e-9), (a, 1e6)]
+    events = written(tmp_path, [epoch(i, best, elapsed_s) for i, (best, elapsed_s) in enumerate(run)])
+    assert steps(events, "architecture/best") == [0, 1, 4]
 
 
 def test_heat_maps_come_now_and_then_and_at_the_end(tmp_path: Path) -> None:
@@ -91,6 +91,8 @@ def test_heat_maps_come_now_and_then_and_at_the_end(tmp_path: Path) -> None:
     events = written(tmp_path, records, search_result())
     assert steps(events, "choices") == [CHOICES_EVERY - 1, 2 * CHOICES_EVERY - 1, 2 * CHOICES_EVERY + 2]
     assert steps(events, "architecture/final") == [0]
+    events = written(tmp_path, records[:CHOICES_EVERY], search_result())
+    assert steps(events, "choices") == [CHOICES_EVERY - 1], "once, not twice"
 
 
 def test_a_resumed_run_shows_the_same_pictures(tmp_path: Path) -> None:
