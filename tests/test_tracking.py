@@ -48,7 +48,7 @@ def search_result() -> dict[str, Any]:
         "arch": spaces.from_text(ARCHS[0]).to_json(),
         "finalists": [{"standalone_accuracy": 0.75}, {"standalone_accuracy": 0.5}],
         "random_baseline": {"controller_minus_random": dataclasses.asdict(GAP)},
-        "config": config.to_dict(config.quick()[0]),
+        "config": config.to_dict(config.PRESETS["quick"](None)[0]),
         "elapsed_s": 60.0,
     }
 
@@ -137,7 +137,7 @@ def test_a_retraining_shows_its_architecture_and_its_test_accuracy(tmp_path: Pat
     result = {
         "kind": "retrain",
         "arch": spaces.from_text(ARCHS[1]).to_json(),
-        "config": config.to_dict(config.quick()[1]),
+        "config": config.to_dict(config.PRESETS["quick"](None)[1]),
         "test_accuracy": 0.9,
         "params": 1000,
         "macs": 5000,

@@ -184,10 +184,10 @@ def _unfinished(path: Path) -> tuple[dict[str, Any], list[str]]:
     kind = "retrain" if isinstance(run_config, RetrainConfig) else "search"
     records = [record for record in folder.records() if record["kind"] == ("retrain" if retraining else "epoch")]
     go_on = f"enas {kind} --resume {path}"
-    done = f"{len(records)} of {run_config.epochs} epochs"
-    values: dict[str, Any] = {"kind": kind, "finished": False, "epochs_done": len(records), "resume": go_on}
-    values["config"] = config.to_dict(run_config)
-    lines = [f"{path} is not finished: {done}; go on: {go_on}"]
+    epochs = records[-1].get("epochs", run_config.epochs) if records else run_config.epochs  # a budget may change it
+    values: dict[str, Any] = {"kind": kind, "finished": False, "epochs_done": len(records), "epochs": epochs}
+    values |= {"resume": go_on, "config": config.to_dict(run_config)}
+    lines = [f"{path} is not finished: {len(records)} of {epochs} epochs; go on: {go_on}"]
     with reading(path / RECORDS):
         if isinstance(run_config, RetrainConfig):
             values["text"] = run_config.arch

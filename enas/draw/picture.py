@@ -55,19 +55,26 @@ def architecture_figure(sketches: Sequence[Sketch]) -> Figure:
 
 
 def _arranged(sizes: Sequence[tuple[float, float]]) -> tuple[list[Point], float, float]:
-    """Upper left corners of sketches with their titles, and width and height of all.
+    """Upper left corners of sketches with their titles, and width and height of all: in columns, nearly a square."""
+    full = [(width, height + TITLE_HEIGHT) for width, height in sizes]
+    runs = [full[i:j] for i in range(len(full)) for j in range(i + 1, len(full) + 1)]
+    limits = {sum(height for _, height in run) + BELOW * (len(run) - 1) for run in runs}
+    highest = max(height for _, height in full)
+    options = [_columns(full, limit) for limit in sorted(limits) if limit >= highest]
+    return min(options, key=lambda option: max(option[1], option[2]))
 
-    Columns are as high as the highest sketch: one goes below the one before it where there is room, else beside it.
-    """
-    height = max(height for _, height in sizes) + TITLE_HEIGHT
+
+def _columns(sizes: Sequence[tuple[float, float]], limit: float) -> tuple[list[Point], float, float]:
+    """One below the other as long as a column is not higher than the limit."""
     corners: list[Point] = []
-    left = right = down = 0.0
-    for w, h in sizes:
-        if corners and down + h + TITLE_HEIGHT > height:
+    left = right = down = bottom = 0.0
+    for width, height in sizes:
+        if corners and down + height > limit + 1e-9:
             left, down = right + BETWEEN, 0.0
         corners.append((left, down))
-        right, down = max(right, left + w), down + h + TITLE_HEIGHT + BELOW
-    return corners, right, height
+        right, bottom = max(right, left + width), max(bottom, down + height)
+        down += height + BELOW
+    return corners, right, bottom
 
 
 def _draw(axes: Axes, placed: Layout, at: Point) -> None:

@@ -21,11 +21,8 @@ from enas.config import MacroOptions
 from enas.errors import UserError
 from enas.graph import Graph, GraphBuilder, Node, Shape
 from enas.spaces.base import Architecture, Decision
-<<<<<<< HEAD
+from enas.spaces.sketch import Box, Sketch, chain, stage_of
 from enas.spaces.stem import add_stem, stem_shape
-=======
-from enas.spaces.sketch import OUTPUT, SKIP, STEM, Box, Edge, Sketch
->>>>>>> 53b976e (Sketches of architectures, their layout, pictures and heat maps; TensorBoard shows them)
 
 OPERATIONS = ("conv_3x3", "conv_5x5", "sep_conv_3x3", "sep_conv_5x5", "avg_pool_3x3", "max_pool_3x3")
 SMALLEST_IMAGE = 4  # two reductions leave one pixel
@@ -141,21 +138,15 @@ class MacroSpace:
         return node
 
     def sketches(self, arch: Architecture) -> tuple[Sketch, ...]:
-        layers = self.options.layers
-        stages = ["{1}x{2}\n{0} channels".format(*self._shape(layer)) for layer in range(layers + 1)]
-        boxes, edges = [Box("0", "stem", STEM, stage=stages[0])], []
+        layers, parts, skips = self.options.layers, [], []
         position = 0
         for layer in range(1, layers + 1):
             op = OPERATIONS[arch.choices[position]]
-            boxes.append(Box(f"{layer}", op, op, tag=f"{layer}", stage=stages[layer]))
-            edges.append(Edge(f"{layer - 1}", f"{layer}"))
-            skips = [source for source in range(1, layer) if arch.choices[position + source]]
-            edges += [Edge(f"{source}", f"{layer}", SKIP) for source in skips]
+            parts.append(Box(f"layer {layer}", op, op, tag=f"{layer}", stage=stage_of(self._shape(layer))))
+            skips += [(source, layer) for source in range(1, layer) if arch.choices[position + source]]
             position += layer
-        boxes.append(Box("classifier", "classifier", OUTPUT, detail=f"{self.num_classes} classes"))
-        edges.append(Edge(f"{layers}", "classifier"))
         title = f"{self.name}, {layers} layer{'s' if layers > 1 else ''}"
-        return (Sketch(title, tuple(boxes), tuple(edges)),)
+        return (chain(title, parts, skips, self.input_shape, self._shape(0), self.num_classes),)
 
 
 def _decisions(layers: int) -> tuple[Decision, ...]:

@@ -14,11 +14,8 @@ from enas.config import ResNet20Options
 from enas.errors import UserError
 from enas.graph import Graph, GraphBuilder, Node, Shape
 from enas.spaces.base import Architecture, Decision
-<<<<<<< HEAD
-from enas.spaces.stem import add_stem
-=======
-from enas.spaces.sketch import OUTPUT, SKIP, STEM, Box, Edge, Sketch
->>>>>>> 53b976e (Sketches of architectures, their layout, pictures and heat maps; TensorBoard shows them)
+from enas.spaces.sketch import Box, Sketch, chain, stage_of
+from enas.spaces.stem import add_stem, stem_shape
 
 STAGES, BLOCKS = 3, 3
 
@@ -69,17 +66,11 @@ class ResNet20Space:
         return dataclasses.replace(self, options=dataclasses.replace(self.options, **changes))
 
     def sketches(self, arch: Architecture) -> tuple[Sketch, ...]:
-        boxes, edges = [], []
-        for block, stage in enumerate([0] + [stage for stage in range(STAGES) for _ in range(BLOCKS)]):
-            channels, (_, height, width) = self.options.width << stage, self.input_shape
-            for _ in range(stage):
-                height, width = (height + 1) // 2, (width + 1) // 2
-            where = f"{height}x{width}\n{channels} channels"
-            if block == 0:
-                boxes.append(Box("0", "stem", STEM, stage=where))
-            else:
-                boxes.append(Box(f"{block}", "2 x conv_3x3", "conv_3x3", tag=f"{block}", stage=where))
-                edges += [Edge(f"{block - 1}", f"{block}"), Edge(f"{block - 1}", f"{block}", SKIP)]
-        boxes.append(Box("classifier", "classifier", OUTPUT, detail=f"{self.num_classes} classes"))
-        edges.append(Edge(boxes[-2].name, "classifier"))
-        return (Sketch(self.name, tuple(boxes), tuple(edges)),)
+        shape = first = stem_shape(self.input_shape, self.options.width)
+        parts = []
+        for block in range(1, STAGES * BLOCKS + 1):
+            if block > 1 and block % BLOCKS == 1:
+                shape = (2 * shape[0], (shape[1] + 1) // 2, (shape[2] + 1) // 2)
+            parts.append(Box(f"block {block}", "2 x conv_3x3", "conv_3x3", tag=f"{block}", stage=stage_of(shape)))
+        shortcuts = [(block - 1, block) for block in range(1, len(parts) + 1)]
+        return (chain(self.name, parts, shortcuts, self.input_shape, first, self.num_classes),)

@@ -5,7 +5,10 @@ Pure data: where a box stands on the page and which colour it has is decided by 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+from enas.graph import Shape
 
 # Kinds of boxes that are no operations. Every other kind is an operation's name and has that operation's colour.
 INPUT, STEM, NODE, CELL, REDUCTION, OUTPUT = "input", "stem", "node", "cell", "reduction", "output"
@@ -67,3 +70,24 @@ class Sketch:
         """The operations of its boxes and edges, each once, in order of appearance."""
         kinds = [box.kind for box in self.boxes] + [edge.kind for edge in self.edges if edge.label]
         return tuple(kind for kind in dict.fromkeys(kinds) if kind not in STRUCTURE)
+
+
+def chain(
+    title: str, parts: Sequence[Box], skips: Iterable[tuple[int, int]], input_shape: Shape, stem: Shape, classes: int
+) -> Sketch:
+    """The stem, the parts one after another, the classifier.
+
+    skips: pairs of parts, counted from 1; 0 is the stem. stem: the shape of its output.
+    """
+    channels, height, width = input_shape
+    first = Box("stem", "stem", STEM, detail=f"images {height}x{width}x{channels}", stage=stage_of(stem))
+    boxes = (first, *parts, Box("classifier", "classifier", OUTPUT, detail=f"{classes} classes"))
+    edges = [Edge(a.name, b.name) for a, b in zip(boxes, boxes[1:], strict=False)]
+    edges += [Edge(boxes[a].name, boxes[b].name, SKIP) for a, b in skips]
+    return Sketch(title, boxes, tuple(edges))
+
+
+def stage_of(shape: Shape) -> str:
+    """What boxes with outputs of this shape have in common."""
+    channels, height, width = shape
+    return f"{height}x{width}\n{channels} channels"
