@@ -24,6 +24,7 @@ setup(
         "safetensors>=0.4.3",  # weights that strangers can open safely
         "pillow>=10",  # decoding images
         "tqdm>=4.66",  # progress with ETA
+        "matplotlib>=3.8",  # pictures of architectures and of what a search chose
     ],
     extras_require={
         "svhn": ["scipy>=1.11"],  # torchvision reads this set's files with it

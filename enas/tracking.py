@@ -1,19 +1,27 @@
 """Records to where people look: TensorBoard and a progress bar. (`records.jsonl` is written by the run itself.)
 
-TensorBoard's files are made from the records alone. A resumed run makes them anew from the records
-that are kept, so nothing can stand there twice.
+TensorBoard's files are made from the records and, at the end, the result. A resumed run makes them anew from
+the records that are kept, so nothing can stand there twice.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
 from tqdm import tqdm
+
+from enas import draw, spaces
+from enas.spaces import SearchSpace
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # tag in TensorBoard -> field of the record
 EPOCH_SCALARS = {
@@ -43,14 +51,24 @@ RETRAIN_SCALARS = {
     "retrain/skipped_steps": "skipped_steps",
     "speed/images_per_s": "images_per_s",
 }
+# A picture takes about a tenth of a second. An architecture's waits while those before it took more of the run's time.
+PICTURES_SHARE = 0.02
+CHOICES_EVERY = 10  # epochs between two heat maps of choices
 
 
 class TensorBoard:
-    """Writes records (as dictionaries) below `path`, beginning with those of the past."""
+    """Writes records (as dictionaries) below `path`, beginning with those of the past.
 
-    def __init__(self, path: Path, past: list[dict[str, Any]]) -> None:
+    space: draws the architectures in the records.
+    """
+
+    def __init__(self, path: Path, past: list[dict[str, Any]], space: SearchSpace) -> None:
         shutil.rmtree(path, ignore_errors=True)  # only ever holds what the records say
         self._writer = SummaryWriter(str(path))
+        self._space = space
+        self._history: list[dict[str, dict[str, float]]] = []  # choice shares of all epochs
+        self._drawn = ""  # the architecture of the last picture
+        self._pictures_s: float | None = None
         for record in past:
             self.write(record)
 
@@ -68,6 +86,28 @@ class TensorBoard:
             self._text(record, "derive/finalist", text, record["rank"])
             for name in ("proxy_accuracy", "standalone_accuracy"):
                 self._scalars(record, {f"derive/{name}_by_rank": name}, record["rank"])
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Add what a result file says: settings with final figures, the architecture, the choices of all epochs."""
+        baseline = result.get("random_baseline", {})
+        figures = {
+            "controller_minus_random": baseline.get("controller_minus_random", {}).get("mean"),
+            "standalone_accuracy": result["finalists"][0]["standalone_accuracy"] if baseline else None,
+            "test_accuracy": result.get("test_accuracy"),
+            "params": result.get("params"),
+            "macs": result.get("macs"),
+            "elapsed_s": result["elapsed_s"],
+        }
+        final = {f"final/{name}": float(value) for name, value in figures.items() if value is not None}
+        # not add_hparams, which makes a run of its own
+        for summary in hparams(_flat(result["config"]), final):  # type: ignore[no-untyped-call]
+            self._writer.file_writer.add_summary(summary)  # type: ignore[attr-defined]
+        for tag, value in final.items():
+            self._writer.add_scalar(tag, value)
+        sketches = self._space.sketches(spaces.from_json(result["arch"]))
+        self._picture("architecture/final", lambda: draw.architecture_figure(sketches), 0)
+        if len(self._history) % CHOICES_EVERY:  # not yet drawn
+            self._picture("choices", lambda: draw.choices_figure(self._history), len(self._history) - 1)
 
     def close(self) -> None:
         self._writer.close()
@@ -89,8 +129,27 @@ class TensorBoard:
                 self._scalars({**record, "share": share}, {f"choices_{group}/{label}": "share"}, step)
         text = f"`{record['best_arch']}` proxy accuracy {record['best_proxy_accuracy']:.4f}"
         self._text(record, "architecture/best", text, step)
+        self._history.append(record["choice_shares"])
+        self._epoch_pictures(record, step)
         if record["warning"]:
             self._text(record, "architecture/warning", record["warning"], step)
+
+    def _epoch_pictures(self, record: Mapping[str, Any], step: int) -> None:
+        """The epoch's best architecture where it is a new one, and now and then the choices."""
+        affordable = (self._pictures_s or 0.0) <= PICTURES_SHARE * float(record["elapsed_s"])
+        if record["best_arch"] != self._drawn and affordable:
+            arch = spaces.parse(self._space, record["best_arch"])
+            sketches = self._space.sketches(arch)
+            self._picture("architecture/best", lambda: draw.architecture_figure(sketches), step, record["time_s"])
+            self._drawn = record["best_arch"]
+        if len(self._history) % CHOICES_EVERY == 0:
+            self._picture("choices", lambda: draw.choices_figure(self._history), step, record["time_s"])
+
+    def _picture(self, tag: str, make: Callable[[], Figure], step: int, time_s: float | None = None) -> None:
+        start = time.perf_counter()
+        self._writer.add_image(tag, draw.pixels(make()), step, time_s, dataformats="HWC")
+        # the first one loads matplotlib, which says nothing about the next ones
+        self._pictures_s = 0.0 if self._pictures_s is None else self._pictures_s + time.perf_counter() - start
 
     def _gap(self, record: Mapping[str, Any], prefix: str, step: int) -> None:
         for name, value in record["controller_minus_random"].items():
@@ -104,6 +163,17 @@ class TensorBoard:
 
     def _text(self, record: Mapping[str, Any], tag: str, text: str, step: int) -> None:
         self._writer.add_text(tag, text, step, record["time_s"])
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, bool | float | str]:
+    """Nested settings with one name each, as `--set` has them; those that are none are left out."""
+    flat: dict[str, bool | float | str] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        elif value is not None:
+            flat[prefix + key] = value
+    return flat
 
 
 class Progress:

@@ -36,7 +36,7 @@ LEVELS = (
     ("supernet", "network", "searchers"),
     ("training", "standalone"),
     ("evaluators",),
-    ("phases", "scoring", "derive", "aggregate", "budget", "search", "retrain", "tracking"),
+    ("phases", "scoring", "derive", "aggregate", "budget", "search", "retrain", "tracking", "draw"),
     ("cli", "__main__"),
     ("",),
 )

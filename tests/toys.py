@@ -14,6 +14,7 @@ from enas.config import MacroOptions, SpaceOptions
 from enas.graph import Graph, GraphBuilder, Node, Shape
 from enas.searchers import uniform
 from enas.spaces import Architecture, Decision, MacroSpace, SearchSpace
+from enas.spaces.sketch import Sketch
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -87,3 +88,6 @@ class Toy:
 
     def scaled(self, **changes: Any) -> Toy:
         return self
+
+    def sketches(self, arch: Architecture) -> tuple[Sketch, ...]:
+        return ()

@@ -56,6 +56,7 @@ def searching(place: Place[SearchConfig]) -> Ready[SearchConfig]:
     given = plan.config.budget
     return Ready(
         config=plan.config,
+        space=space,
         name="search",
         headline=f"{space.name}: {spaces.size(space):.2g} architectures",
         forecast_s=plan.forecast_s,
@@ -90,6 +91,7 @@ def retraining(place: Place[RetrainConfig]) -> Ready[RetrainConfig]:
 
     return Ready(
         config=run_config,
+        space=space,
         name="retrain",
         headline=f"{run_config.arch[:60]}: {counts.params:,} parameters, {counts.macs:,} MACs",
         forecast_s=forecast_s(run_config, data, runtime),

@@ -12,7 +12,8 @@ from enas import config, spaces
 from enas.cli.output import reading
 from enas.cli.searches import show_searches
 from enas.cli.targets import Result, existing, read_result
-from enas.config import SearchConfig
+from enas.config import RetrainConfig, SearchConfig
+from enas.errors import UserError
 
 
 @click.command()
@@ -56,70 +57,181 @@ def evaluate(model: Path, data: str, data_folder: str | None, device: str, preci
 
 @click.command()
 @click.argument("target")
-@click.option("--image-size", default=32, type=click.IntRange(4, 1024), help="for an architecture: side of the images")
-@click.option("--channels", default=3, type=click.IntRange(1, 4), help="for an architecture: channels of the images")
-@click.option("--classes", default=10, type=click.IntRange(2), help="for an architecture: number of classes")
+@click.option(
+    "--image-size", type=click.IntRange(4, 1024), help="for an architecture: side of the images (default: 32)"
+)
+@click.option("--channels", type=click.IntRange(1, 4), help="for an architecture: channels of the images (default: 3)")
+@click.option("--classes", type=click.IntRange(2), help="for an architecture: number of classes (default: 10)")
 @click.option("--width", type=click.IntRange(2, 4096), help="channels of the first stage")
+@click.option("--depth", type=click.IntRange(1, 32), help="micro: normal cells in each stage")
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
-def show(target: str, image_size: int, channels: int, classes: int, width: int | None, as_json: bool) -> None:
-    """Describe an architecture, or the result of a run: layers, skips, parameters, MACs."""
-    from enas.cost import cost
-    from enas.runs import RESULT, RunFolder
+@click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="draw the architecture: .svg or .png")
+@click.option(
+    "--choices",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="for a search: draw how often it made each choice, epoch by epoch: .svg or .png",
+)
+def show(
+    target: str,
+    image_size: int | None,
+    channels: int | None,
+    classes: int | None,
+    width: int | None,
+    depth: int | None,
+    as_json: bool,
+    output: Path | None,
+    choices: Path | None,
+) -> None:
+    """Describe and draw an architecture, or what a run has found: layers, skips, parameters, MACs.
 
-    path = existing(target)
+    TARGET is a run folder, its result.json, or an architecture such as macro:0-31-201.
+    """
+    from enas import draw
+    from enas.runs import RESULT
+
+    for picture in (output, choices):
+        if picture is not None:
+            draw.check_path(picture)
+    scale = {name: value for name, value in (("width", width), ("depth", depth)) if value is not None}
+    path = existing(target) if target.strip() else None
     if path is not None and show_searches(path, as_json):
         return
-    found: Result | None = None
+    if path is None and ":" not in target:
+        raise UserError(
+            f"there must be a run folder, a result.json or an architecture such as macro:0-31, but {target!r} is none; "
+            "check it"
+        )
+    if path is not None:
+        _check_run(path, {"--image-size": image_size, "--channels": channels, "--classes": classes})
+    elif choices is not None:
+        raise UserError(f"--choices applies to searches only, but {target} is an architecture; leave it out")
     if path is not None and path.is_dir() and not (path / RESULT).exists():
-        _show_unfinished(RunFolder(path))
-        return
+        if output is not None or scale:
+            raise UserError(
+                f"--output, --width and --depth need a finished run, but {path} is not finished; leave them out"
+            )
+        values, lines = _unfinished(path)
+    else:
+        values, lines = _described(target, path, (channels or 3, image_size or 32), classes or 10, scale, output)
+    if output is not None:
+        values, lines = {**values, "output": str(output)}, [*lines, f"picture of the architecture: {output}"]
+    if choices is not None and path is not None:
+        draw.draw_choices(_history(path if path.is_dir() else path.parent), choices)
+        values, lines = {**values, "choices": str(choices)}, [*lines, f"picture of the choices: {choices}"]
+    click.echo(json.dumps(values, indent=2) if as_json else "\n".join(lines))
+
+
+def _check_run(path: Path, for_architectures: dict[str, int | None]) -> None:
+    """Raise UserError for a file that cannot be a result, and for options that a run would ignore."""
+    if path.is_file() and path.suffix != ".json":
+        raise UserError(
+            f"show reads a run folder, its result.json or an architecture, but {path} is another file; "
+            f"try: enas show {path.parent}"
+        )
+    for option, value in for_architectures.items():
+        if value is not None:
+            raise UserError(f"{option} applies to architectures only, but {path} is a run; leave it out")
+
+
+def _described(
+    target: str, path: Path | None, images: tuple[int, int], classes: int, scale: dict[str, int], output: Path | None
+) -> tuple[dict[str, Any], list[str]]:
+    """An architecture or a result as JSON and as lines; draws it too. images: channels and side, without a result."""
+    from enas.cost import cost
+    from enas.draw import draw_architecture
+
+    found: Result | None = None
     if path is not None:
         found = read_result(path)
         space, arch = found.space, found.arch
     else:
         arch = spaces.from_text(target)
-        options = spaces.options_for(arch, config.MacroOptions())
-        space = spaces.build(options, (channels, image_size, image_size), classes)
+        channels, side = images
+        space = spaces.build(spaces.options_for(arch, config.MacroOptions()), (channels, side, side), classes)
         spaces.parse(space, target)
-    if width is not None:
-        space = space.scaled(width=width)
+    if scale:
+        space = space.scaled(**scale)
     counts = cost(space.graph(arch))
-    if as_json:
-        shown = found.values if found else {"arch": arch.to_json(), "text": spaces.to_text(space, arch)}
-        description = {"description": space.describe(arch), "params": counts.params, "macs": counts.macs}
-        click.echo(json.dumps({**shown, **description}, indent=2))
-        return
-    click.echo(spaces.to_text(space, arch))
-    for line in space.describe(arch):
-        click.echo(f"  {line}")
+    text, description = spaces.to_text(space, arch), space.describe(arch)
     size = "x".join(map(str, space.input_shape))
-    click.echo(f"{counts.params:,} parameters, {counts.macs:,} MACs for images {size} (channels, height, width)")
+    lines = [text, *(f"  {line}" for line in description)]
+    lines.append(f"{counts.params:,} parameters, {counts.macs:,} MACs for images {size} (channels, height, width)")
+    values: dict[str, Any] = {"arch": arch.to_json(), "text": text}
     if found is not None:
+        values = {"finished": True, **found.values}
         with reading(Path(target)):
-            _show_scores(found.values)
+            lines += _scores(found.values)
+    if output is not None:
+        draw_architecture(space.sketches(arch), output)
+    return {**values, "description": description, "params": counts.params, "macs": counts.macs}, lines
 
 
-def _show_scores(values: dict[str, Any]) -> None:
+def _scores(values: dict[str, Any]) -> list[str]:
     """What a result file says of accuracies."""
+    lines = []
     if "test_accuracy" in values:
-        click.echo(f"test accuracy {values['test_accuracy']:.4f}")
+        lines.append(f"test accuracy {values['test_accuracy']:.4f}")
     for finalist in values.get("finalists", ()):
-        standalone = finalist["standalone_accuracy"]
-        click.echo(
+        lines.append(
             f"finalist: proxy {finalist['proxy_accuracy']:.4f}  "
-            f"standalone {'-' if standalone is None else f'{standalone:.4f}'}  "
+            f"standalone {_number(finalist['standalone_accuracy'])}  "
             f"{finalist['params']:>9,} parameters  {finalist['text']}"
         )
+    return lines
 
 
-def _show_unfinished(folder: Any) -> None:
-    """What an unfinished run has reached."""
-    run_config = folder.config(SearchConfig())
-    epochs = [record for record in folder.records() if record["kind"] == "epoch"]
-    click.echo(
-        f"{folder.path} is not finished: {len(epochs)} of {run_config.epochs} epochs; "
-        f"go on: enas search --resume {folder.path}"
-    )
-    if epochs:
-        last = epochs[-1]
-        click.echo(f"best of the last sample (proxy accuracy {last['best_proxy_accuracy']:.4f}): {last['best_arch']}")
+def _unfinished(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """What an unfinished search or retraining has reached, as JSON and as lines."""
+    from enas import checkpoint
+    from enas.runs import CONFIG, RECORDS, RunFolder
+
+    folder = RunFolder(path)
+    stored = checkpoint.read_json(path / CONFIG) if (path / CONFIG).is_file() else None
+    retraining = isinstance(stored, dict) and "sgd" in stored
+    run_config = folder.config(RetrainConfig()) if retraining else folder.config(SearchConfig())
+    kind = "retrain" if isinstance(run_config, RetrainConfig) else "search"
+    records = [record for record in folder.records() if record["kind"] == ("retrain" if retraining else "epoch")]
+    go_on = f"enas {kind} --resume {path}"
+    epochs = records[-1].get("epochs", run_config.epochs) if records else run_config.epochs  # a budget may change it
+    values: dict[str, Any] = {"kind": kind, "finished": False, "epochs_done": len(records), "epochs": epochs}
+    values |= {"resume": go_on, "config": config.to_dict(run_config)}
+    lines = [f"{path} is not finished: {len(records)} of {epochs} epochs; go on: {go_on}"]
+    with reading(path / RECORDS):
+        if isinstance(run_config, RetrainConfig):
+            values["text"] = run_config.arch
+            lines.append(f"trains {run_config.arch}")
+            if records:
+                values |= {name: records[-1][name] for name in ("train_loss", "train_accuracy")}
+                loss, accuracy = _number(values["train_loss"]), _number(values["train_accuracy"])
+                lines.append(f"last epoch: loss {loss}, training accuracy {accuracy}")
+        elif records:
+            values |= {name: records[-1][name] for name in ("best_arch", "best_proxy_accuracy")}
+            proxy = _number(values["best_proxy_accuracy"])
+            lines.append(f"best of the last sample (proxy accuracy {proxy}): {values['best_arch']}")
+    return values, lines
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _history(path: Path) -> list[dict[str, dict[str, float]]]:
+    """The shares of choices after each epoch of the search in a folder: group -> choice -> share."""
+    from enas.runs import RECORDS, RunFolder
+
+    epochs = [record for record in RunFolder(path).records() if record["kind"] == "epoch"]
+    if not epochs:
+        raise UserError(f"--choices needs a search with an epoch done, but {path} holds none; leave it out")
+    with reading(path / RECORDS):
+        history = [
+            {
+                group: {choice: float(share) for choice, share in choices.items()}
+                for group, choices in record["choice_shares"].items()
+            }
+            for record in epochs
+        ]
+        names = [{group: list(choices) for group, choices in shares.items()} for shares in history]
+        if not all(shares == names[0] and all(shares.values()) for shares in names) or not names[0]:
+            raise ValueError("epochs differ in their choices")
+    return history

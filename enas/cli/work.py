@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from enas.records import Record
     from enas.runs import RunFolder
     from enas.runtime import Runtime
+    from enas.spaces import SearchSpace
     from enas.tracking import Progress
 
 OnWork = Callable[[int], None]
@@ -31,13 +32,15 @@ OnWork = Callable[[int], None]
 class Ready(Generic[Config]):
     """What a search or a retraining will do, before it does it.
 
-    config: with all sizes. name: what the progress bar is called. headline: what is searched or trained, in a few
-    words. forecast_s: seconds of the whole run; units: its work as the progress bar counts it.
+    config: with all sizes. space: of the architectures. name: what the progress bar is called.
+    headline: what is searched or trained, in a few words.
+    forecast_s: seconds of the whole run; units: its work as the progress bar counts it.
     records: begins or continues; the call itself checks that the folder's checkpoint belongs to the configuration.
     show: tells the user of one record. note: a further line about the sizes.
     """
 
     config: Config
+    space: SearchSpace
     name: str
     headline: str
     forecast_s: float
@@ -131,10 +134,11 @@ def work(
             records = ready.records(progress.work, progress.skip, stop)
             if resuming:
                 folder.store(ready.config)  # the images may have moved; by now the checkpoint has agreed to them
-            with TensorBoard(path / "tensorboard", folder.records()) as board:
+            with TensorBoard(path / "tensorboard", folder.records(), ready.space) as board:
                 for record in records:
                     board.write(to_dict(record))
                     ready.show(record, progress)
+                board.finish(read_result(path).values)
     return read_result(path).values
 
 

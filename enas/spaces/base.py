@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from enas.config import SpaceOptions
 from enas.errors import UserError
 from enas.graph import Graph, Node, Shape
+from enas.spaces.sketch import Sketch
 
 SCHEMA = 1
 _DIGITS = string.digits + string.ascii_lowercase  # one character a choice in the text form
@@ -87,6 +88,9 @@ class SearchSpace(Protocol):
 
     def describe(self, arch: Architecture) -> list[str]:
         """The architecture in words, one line a part."""
+
+    def sketches(self, arch: Architecture) -> tuple[Sketch, ...]:
+        """What a picture of the architecture shows: one drawing, or one for each kind of part."""
 
     def scaled(self, **changes: Any) -> SearchSpace:
         """The same decisions in a larger network, for retraining."""

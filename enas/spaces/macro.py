@@ -21,6 +21,7 @@ from enas.config import MacroOptions
 from enas.errors import UserError
 from enas.graph import Graph, GraphBuilder, Node, Shape
 from enas.spaces.base import Architecture, Decision
+from enas.spaces.sketch import Box, Sketch, chain, stage_of
 from enas.spaces.stem import add_stem, stem_shape
 
 OPERATIONS = ("conv_3x3", "conv_5x5", "sep_conv_3x3", "sep_conv_5x5", "avg_pool_3x3", "max_pool_3x3")
@@ -135,6 +136,17 @@ class MacroSpace:
                 key = f"reduction{after}/layer{source}"
                 node = builder.add("factorized_reduction", (node,), self._shape(after + 1), key)
         return node
+
+    def sketches(self, arch: Architecture) -> tuple[Sketch, ...]:
+        layers, parts, skips = self.options.layers, [], []
+        position = 0
+        for layer in range(1, layers + 1):
+            op = OPERATIONS[arch.choices[position]]
+            parts.append(Box(f"layer {layer}", op, op, tag=f"{layer}", stage=stage_of(self._shape(layer))))
+            skips += [(source, layer) for source in range(1, layer) if arch.choices[position + source]]
+            position += layer
+        title = f"{self.name}, {layers} layer{'s' if layers > 1 else ''}"
+        return (chain(title, parts, skips, self.input_shape, self._shape(0), self.num_classes),)
 
 
 def _decisions(layers: int) -> tuple[Decision, ...]:

@@ -23,6 +23,7 @@ from enas.config import MicroOptions
 from enas.errors import UserError
 from enas.graph import Graph, GraphBuilder, Node, Shape
 from enas.spaces.base import Architecture, Decision
+from enas.spaces.sketch import CELL, INPUT, NODE, OUTPUT, REDUCTION, Box, Edge, Sketch, chain, stage_of
 from enas.spaces.stem import add_stem, stem_shape
 
 OPERATIONS = ("sep_conv_3x3", "sep_conv_5x5", "avg_pool_3x3", "max_pool_3x3", "identity")
@@ -165,11 +166,31 @@ class MicroSpace:
                 node = [(min(source, i), min(source, i), op, op) for i in range(1, size + 1)]
                 yield Architecture(self.name, tuple(c for _ in CELLS for fields in node for c in fields))
 
+    def sketches(self, arch: Architecture) -> tuple[Sketch, ...]:
+        kinds = {False: ("normal cell", CELL), True: ("reduction cell", REDUCTION)}
+        parts = [
+            Box(f"cell {number}", *kinds[reduction], tag=f"{number}", stage=stage_of(shape))
+            for number, (reduction, shape) in enumerate(self._stack(), start=1)
+        ]
+        skips = [(number - 2, number) for number in range(2, len(parts) + 1)]
+        stem = stem_shape(self.input_shape, STEM * self.options.width)
+        network = chain(f"{self.name}, {len(parts)} cells", parts, skips, self.input_shape, stem, self.num_classes)
+        return (*(_sketch(f"{name} cell", cell) for name, cell in zip(CELLS, self.cells(arch), strict=True)), network)
+
 
 def loose_ends(cell: tuple[tuple[Side, Side], ...]) -> list[int]:
     """The states (0 and 1: the cell's inputs) that no node of the cell reads."""
     read = {side.input for sides in cell for side in sides}
     return [state for state in range(len(cell) + 2) if state not in read]
+
+
+def _sketch(title: str, cell: tuple[tuple[Side, Side], ...]) -> Sketch:
+    """The drawing of a cell."""
+    names = [_label(state) for state in range(len(cell) + 2)]
+    boxes = [Box(name, name, INPUT if state < 2 else NODE) for state, name in enumerate(names)]
+    edges = [Edge(names[s.input], names[i], s.op, s.op) for i, sides in enumerate(cell, start=2) for s in sides]
+    edges += [Edge(names[end], "output") for end in loose_ends(cell)]
+    return Sketch(title, (*boxes, Box("output", "output", OUTPUT)), tuple(edges))
 
 
 def _operation(builder: GraphBuilder, op: str, x: int, shape: Shape, key: str, drop: float) -> int:

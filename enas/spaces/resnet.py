@@ -14,7 +14,8 @@ from enas.config import ResNet20Options
 from enas.errors import UserError
 from enas.graph import Graph, GraphBuilder, Node, Shape
 from enas.spaces.base import Architecture, Decision
-from enas.spaces.stem import add_stem
+from enas.spaces.sketch import Box, Sketch, chain, stage_of
+from enas.spaces.stem import add_stem, stem_shape
 
 STAGES, BLOCKS = 3, 3
 
@@ -63,3 +64,13 @@ class ResNet20Space:
         if unknown:
             raise UserError(f"resnet20 scales by width alone, but got {', '.join(sorted(unknown))}")
         return dataclasses.replace(self, options=dataclasses.replace(self.options, **changes))
+
+    def sketches(self, arch: Architecture) -> tuple[Sketch, ...]:
+        shape = first = stem_shape(self.input_shape, self.options.width)
+        parts = []
+        for block in range(1, STAGES * BLOCKS + 1):
+            if block > 1 and block % BLOCKS == 1:
+                shape = (2 * shape[0], (shape[1] + 1) // 2, (shape[2] + 1) // 2)
+            parts.append(Box(f"block {block}", "2 x conv_3x3", "conv_3x3", tag=f"{block}", stage=stage_of(shape)))
+        shortcuts = [(block - 1, block) for block in range(1, len(parts) + 1)]
+        return (chain(self.name, parts, shortcuts, self.input_shape, first, self.num_classes),)
