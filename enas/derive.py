@@ -16,7 +16,7 @@ from enas.config import SgdConfig, StandaloneConfig
 from enas.cost import cost
 from enas.graph import signature
 from enas.objective import Scores, rewards
-from enas.phases import SCHEMA, Search
+from enas.phases import Search
 from enas.plan import TRAINING_COST
 from enas.records import DeriveRecord, FinalistRecord, Record, difference, finite
 from enas.runtime import derived_seed, versions
@@ -24,6 +24,7 @@ from enas.spaces import Architecture
 from enas.standalone import Standalone
 from enas.training import UNLIMITED
 
+SCHEMA = 1  # of the result file; the checkpoint's is its own
 SCORED_TOGETHER = 8  # architectures between two chances to save
 
 
