@@ -20,16 +20,19 @@ from enas.config import (
     SEARCHABLE,
     SPACE_OPTIONS,
     MacroOptions,
+    MicroOptions,
     ResNet20Options,
     RetrainConfig,
     SearchConfig,
     SgdConfig,
+    StandaloneConfig,
     WeightsConfig,
 )
-from enas.config.settings import Checked, check_value
+from enas.config.checked import Checked, check_value
 from enas.errors import UserError
 
-ALL = [c for preset in PRESETS.values() for c in preset(None)] + [SearchConfig(), RetrainConfig()]
+SPACES = (None, *SPACE_OPTIONS)
+ALL = [c for preset in PRESETS.values() for space in SPACES for c in preset(space)] + [SearchConfig(), RetrainConfig()]
 
 
 def classes(config_class: type) -> Iterator[type]:
@@ -47,7 +50,7 @@ each_setting = pytest.mark.parametrize(("part", "field"), SETTINGS, ids=[f"{p.__
 
 
 def test_every_part_is_looked_at() -> None:
-    assert {*SPACE_OPTIONS.values(), SgdConfig, WeightsConfig, SearchConfig, RetrainConfig} <= set(PARTS)
+    assert {*SPACE_OPTIONS.values(), StandaloneConfig, WeightsConfig, SearchConfig, RetrainConfig} <= set(PARTS)
     assert len(SETTINGS) > 60
     without = [(part, f.name) for part in PARTS for f in dataclasses.fields(part) if not f.metadata]
     assert all(issubclass(type(getattr(part(), name)), Checked) for part, name in without)  # nested parts alone
@@ -124,22 +127,41 @@ def test_retraining_settings_are_not_those_of_the_shared_weights() -> None:
 @pytest.mark.parametrize("value", ALL)
 def test_plain_values_round_trip(value: SearchConfig | RetrainConfig) -> None:
     plain = json.loads(json.dumps(config.to_dict(value), allow_nan=False))
-    assert plain["space"]["name"] == "macro"
+    assert plain["space"]["name"] == value.space.name
     for base in ALL:
         if type(base) is type(value):
             assert config.update(base, plain) == value
     assert config.update(value, {}) == value
 
 
+@pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("name", PRESETS)
-def test_presets_are_consistent(name: str) -> None:
-    search, retrain = PRESETS[name](None)
+def test_presets_are_consistent(name: str, space: str | None) -> None:
+    search, retrain = PRESETS[name](space)
     assert search.preset == name
+    assert search.space == retrain.space
+    assert space in (None, search.space.name)
     assert search.controller.warmup_epochs < search.epochs
     assert search.derive.finalists <= search.derive.samples + search.derive.random
-    assert search.data == retrain.data
-    for part in (search.weights, retrain.sgd):
-        assert part.lr_min < part.lr_max
+    assert search.data == dataclasses.replace(retrain.data, cutout=0)  # retraining may augment more
+    for part in (search, retrain):
+        config.check(part)  # settings that do not go together
+
+
+def test_presets_know_both_search_spaces() -> None:
+    """The same budget, but sizes of its own for each space; the presets named after a space begin with it."""
+    for name, preset in PRESETS.items():
+        by_space = {space: preset(space)[0].space for space in SEARCHABLE}
+        assert {space: options.name for space, options in by_space.items()} == {space: space for space in SEARCHABLE}
+        assert preset(None)[0].space == by_space["micro" if name == "cifar10-micro" else "macro"]
+    assert isinstance(PRESETS["cpu"]("micro")[0].space, MicroOptions)
+    assert PRESETS["cpu"]("micro")[0].epochs < PRESETS["cpu"]("macro")[0].epochs
+    # ENAS' retraining of cells is deeper, wider and has all three regularisers
+    paper = PRESETS["cifar10-micro"](None)[1]
+    assert (paper.width, paper.depth, paper.epochs) == (36, 5, 630)
+    assert paper.sgd.drop_path == paper.sgd.auxiliary_weight == 0.4
+    with pytest.raises(UserError, match="space must be one of macro, micro, resnet20, but got 'atlas'"):
+        PRESETS["quick"]("atlas")
 
 
 def test_text_sets_nested_values_of_every_type() -> None:
@@ -191,7 +213,10 @@ def test_text_sets_nested_values_of_every_type() -> None:
         ("weights.lr_max=nan", "weights.lr_max must be a finite number, but got nan"),
         ("weights.lr_max=inf", "weights.lr_max must be a finite number, but got inf"),
         ("weights.schedule=step", "weights.schedule must be one of cosine, cosine-restarts, one-cycle, but got 'step'"),
-        ("space.name=micro", "space must be one of macro, resnet20, but got 'micro'"),
+        ("space.name=atlas", "space must be one of macro, micro, resnet20, but got 'atlas'"),
+        ("controller.recurrence=rnn", "controller.recurrence must be one of lstm, gru, but got 'rnn'"),
+        ("weights.drop_path=1", "weights.drop_path must be at most 0.95, but got 1.0"),
+        ("weights.mixup=1", "there is no setting weights.mixup"),  # of a network on its own alone
         ("space.layers=99", "space.layers must be at most 64, but got 99"),
     ],
 )

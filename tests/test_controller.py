@@ -154,5 +154,8 @@ def test_every_parameter_gets_a_gradient_from_a_macro_rollout() -> None:
     controller = policy(space)
     controller.read(as_tensor(random_archs(space, 4))).log_probs.sum().backward()  # type: ignore[no-untyped-call]
     for name, parameter in controller.named_parameters():
+        if name == "given_anchors":
+            assert not parameter.numel()  # every connection of macro comes from a layer
+            continue
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from enas.ops import BatchNorm, Context, FactorizedReduction, Noise, PaddedShortcut, Pool, initialise
+from enas.ops import BatchNorm, Context, Noise, initialise
+from enas.ops.macro import FactorizedReduction, PaddedShortcut, Pool
 from tests.toys import seeded
 
 
@@ -48,8 +49,8 @@ class Identity(nn.Module):
 def test_factorized_reduction_by_hand(side: int, even: list[list[int]], odd: list[list[int]]) -> None:
     reduction = FactorizedReduction([(1, side, side)], (3, 2, 2), running=False)
     reduction.norm = Identity()  # type: ignore[assignment]
-    nn.init.ones_(reduction.even.weight)
-    reduction.odd.weight.data = torch.tensor([1.0, 10.0])[:, None, None, None]
+    nn.init.ones_(reduction.halve.even.weight)
+    reduction.halve.odd.weight.data = torch.tensor([1.0, 10.0])[:, None, None, None]
     x = torch.arange(1.0, side * side + 1).view(1, 1, side, side)  # 1 2 3 / 4 5 6 / 7 8 9
     shifted = torch.tensor(odd).float()
     expected = torch.stack([torch.tensor(even).float(), shifted, 10 * shifted])

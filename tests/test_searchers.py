@@ -181,7 +181,9 @@ def test_an_update_without_any_reward_moves_nothing() -> None:
 )
 def test_the_ratio_is_clipped_where_it_would_pull_too_far(ratio: float, advantage: float, expected: float) -> None:
     log_probs = torch.zeros(1, requires_grad=True)
-    rollout = Rollout(torch.zeros(1, 1), log_probs, torch.zeros(1), torch.full((1,), NAN), ())
+    rollout = Rollout(
+        torch.zeros(1, 1), log_probs, torch.zeros(1, 1), torch.full((1,), NAN), (), torch.ones(1, 1).bool()
+    )
     reinforce_loss(rollout, torch.tensor([-math.log(ratio)]), torch.tensor([advantage]), PLAIN).backward()
     assert log_probs.grad is not None
     assert log_probs.grad.item() == pytest.approx(expected)

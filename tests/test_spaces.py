@@ -34,14 +34,14 @@ def test_macro_has_one_operation_and_a_bit_for_each_earlier_layer(layers: int) -
 
 
 def test_macro_decisions_of_three_layers() -> None:
-    rows = [(d.name, len(d.labels), d.group, d.part, d.source) for d in macro(3).decisions]
+    rows = [(d.name, len(d.labels), d.group, d.part, d.sources) for d in macro(3).decisions]
     assert rows == [
-        ("layer1/op", 6, "op", 0, None),
-        ("layer2/op", 6, "op", 1, None),
-        ("layer2/skip1", 2, "skip", 1, 0),
-        ("layer3/op", 6, "op", 2, None),
-        ("layer3/skip1", 2, "skip", 2, 0),
-        ("layer3/skip2", 2, "skip", 2, 1),
+        ("layer1/op", 6, "op", 0, ()),
+        ("layer2/op", 6, "op", 1, ()),
+        ("layer2/skip1", 2, "skip", 1, (0,)),
+        ("layer3/op", 6, "op", 2, ()),
+        ("layer3/skip1", 2, "skip", 2, (0,)),
+        ("layer3/skip2", 2, "skip", 2, (1,)),
     ]
     assert list(spaces.steps(macro(3))) == [(0,), (1,), (2,), (3,), (4, 5)]
 
@@ -272,8 +272,8 @@ def test_options_for_infers_the_layers() -> None:
     for wrong in (0, 2, 4, 5, 65 * 66 // 2, 10**5):
         with pytest.raises(UserError):
             spaces.options_for(Architecture("macro", (0,) * wrong), wide)
-    with pytest.raises(UserError, match="must be one of macro, resnet20, but got 'micro'"):
-        spaces.options_for(Architecture("micro", ()), wide)
+    with pytest.raises(UserError, match="must be one of macro, micro, resnet20, but got 'atlas'"):
+        spaces.options_for(Architecture("atlas", ()), wide)
 
 
 def test_architectures_and_spaces_are_immutable_and_hashable() -> None:

@@ -10,10 +10,10 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from enas.config import MacroOptions, SpaceOptions
+from enas.config import MacroOptions, MicroOptions, SpaceOptions
 from enas.graph import Graph, GraphBuilder, Node, Shape
 from enas.searchers import uniform
-from enas.spaces import Architecture, Decision, MacroSpace, SearchSpace
+from enas.spaces import Architecture, Decision, MacroSpace, MicroSpace, SearchSpace, settled
 from enas.spaces.sketch import Sketch
 
 
@@ -25,13 +25,20 @@ def macro(layers: int, shape: Shape = (3, 8, 8), classes: int = 5, width: int = 
     return MacroSpace(MacroOptions(layers=layers, width=width, double_width=double), shape, classes)
 
 
+def micro(
+    nodes: int = 3, shape: Shape = (3, 8, 8), classes: int = 5, width: int = 4, cells_per_stage: int = 1
+) -> MicroSpace:
+    return MicroSpace(MicroOptions(nodes=nodes, width=width, cells_per_stage=cells_per_stage), shape, classes)
+
+
 def random_archs(space: SearchSpace, n: int, seed: int = 0) -> list[Architecture]:
     return uniform(space, n, seeded(seed))
 
 
 def all_archs(space: SearchSpace) -> list[Architecture]:
+    """Every architecture once: of those that differ in inactive decisions alone, the one where these are 0."""
     choices = itertools.product(*(range(len(decision.labels)) for decision in space.decisions))
-    return [Architecture(space.name, c) for c in choices]
+    return [Architecture(space.name, c) for c in choices if settled(space, c).choices == c]
 
 
 def as_tensor(archs: list[Architecture]) -> Tensor:
@@ -56,6 +63,20 @@ def macro_cases(draw: st.DrawFn, max_layers: int = 7, max_archs: int = 4) -> tup
     )
     arch = st.tuples(*(st.integers(0, len(decision.labels) - 1) for decision in space.decisions))
     archs = draw(st.lists(arch.map(lambda choices: Architecture("macro", choices)), min_size=1, max_size=max_archs))
+    return space, archs
+
+
+@st.composite
+def micro_cases(draw: st.DrawFn, max_nodes: int = 4, max_archs: int = 3) -> tuple[MicroSpace, list[Architecture]]:
+    """A micro space and some of its architectures."""
+    space = micro(
+        draw(st.integers(1, max_nodes)),
+        (draw(st.sampled_from((1, 3))), draw(st.integers(4, 11)), draw(st.integers(4, 11))),
+        width=draw(st.integers(2, 5)),
+        cells_per_stage=draw(st.integers(1, 2)),
+    )
+    arch = st.tuples(*(st.integers(0, len(decision.labels) - 1) for decision in space.decisions))
+    archs = draw(st.lists(arch.map(lambda choices: Architecture("micro", choices)), min_size=1, max_size=max_archs))
     return space, archs
 
 
@@ -91,3 +112,23 @@ class Toy:
 
     def sketches(self, arch: Architecture) -> tuple[Sketch, ...]:
         return ()
+
+
+@dataclass(frozen=True)
+class Branching(Toy):
+    """A space for searchers alone whose decisions depend on each other.
+
+    `mode` matters under two choices of `kind`; `detail`, under one of `mode`; `from`, which attends to
+    three parts, not under the middle one of `kind`; of the two links, taken in one step, the second one
+    only under the last choice of `detail`. 12 architectures have kind a, 20 kind b and 60 kind c.
+    """
+
+    decisions: tuple[Decision, ...] = (
+        Decision("kind", ("a", "b", "c"), "kind", 1),
+        Decision("mode", ("m", "n"), "mode", 2, parent=0, parent_choices=(1, 2)),
+        Decision("detail", ("s", "t", "u"), "detail", 3, parent=1, parent_choices=(1,)),
+        Decision("from", ("images", "kind", "detail"), "from", 4, (0, 1, 3), parent=0, parent_choices=(0, 2)),
+        Decision("link/kind", ("no", "yes"), "link", 5, (1,)),
+        Decision("link/mode", ("no", "yes"), "link", 5, (2,), parent=2, parent_choices=(2,)),
+        Decision("end", ("x", "y"), "end", 6),
+    )

@@ -117,7 +117,7 @@ def cifar10_micro(space: str | None = None) -> tuple[SearchConfig, RetrainConfig
 def cifar10_fast(space: str | None = None) -> tuple[SearchConfig, RetrainConfig]:
     """A modern short schedule for one GPU: a few hours at most of search, 60 epochs of retraining."""
     chosen = _choose(space, MacroOptions(), MicroOptions())
-    base, paper = (cifar10_micro if isinstance(chosen, MicroOptions) else cifar10_macro)()
+    base, paper = (cifar10_micro if isinstance(chosen, MicroOptions) else cifar10_macro)(space)
     search = dataclasses.replace(
         base,
         preset="cifar10-fast",
