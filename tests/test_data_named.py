@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from enas.cli import main
 from enas.config import DataConfig, SearchConfig, plain
-from enas.data import load
+from enas.data import load, places
 from enas.data.named import SETS, data_folder
 from tests.images import CPU, as_bytes, make_folder, rejected
 from tests.named_sets import expected, files, forbid_network, make_copy, named, refused, serving
@@ -197,10 +197,16 @@ def test_names_that_are_not_offered(name: str, offline: None) -> None:
     rejected(f"digits, cifar10, .* but got '{name}', which is not downloaded; unpack its images into", name)
 
 
-def test_a_folder_of_the_same_name(tmp_path: Path, offline: None) -> None:
-    make_folder(Path("svhn"), {"a": 3, "b": 3}, {"a": 1})
-    rejected("--data svhn must mean one thing, but .*; give --data ./svhn for the images in it", "svhn")
-    assert load(DataConfig(name="./svhn"), CPU).classes == ("a", "b")
+def test_a_folder_of_the_same_name(offline: None) -> None:
+    """A name is the data set's; a path is the folder's; and a run that is resumed elsewhere means the same."""
+    make_folder(Path("digits"), {"a": 3, "b": 3}, {"a": 1})
+    assert load(DataConfig(name="digits"), CPU).num_classes == 10
+    assert load(DataConfig(name="./digits"), CPU).classes == ("a", "b")
+    assert places(DataConfig(name="digits")) == {"name": "digits", "folder": None}
+    assert places(DataConfig(name="./digits", folder="x")) == {
+        "name": str(Path("digits").absolute()),
+        "folder": str(Path("x").absolute()),
+    }
 
 
 def test_help_names_all_sets() -> None:

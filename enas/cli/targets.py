@@ -118,7 +118,7 @@ def read_result(path: Path) -> Result:
 
 def start(run_config: Config) -> tuple[Config, Runtime, DataSet]:
     """Device and images of a run, and its configuration with nothing left to be decided by circumstances."""
-    from enas.data import load
+    from enas.data import load, places
     from enas.runtime import start
 
     config.check(run_config)
@@ -128,13 +128,8 @@ def start(run_config: Config) -> tuple[Config, Runtime, DataSet]:
         "device": str(runtime.device),
         "precision": precision(runtime),
         "threads": runtime.threads,
+        "data": places(run_config.data),  # the run can then be resumed from anywhere
     }
-    # the run can then be resumed from anywhere
-    name, folder = run_config.data.name, run_config.data.folder
-    if name is not None and Path(name).is_dir():
-        resolved["data"] = {"name": str(Path(name).resolve())}
-    if folder is not None:
-        resolved["data"] = {**resolved.get("data", {}), "folder": str(Path(folder).expanduser().resolve())}
     return config.update(run_config, resolved), runtime, data
 
 

@@ -11,7 +11,7 @@ pipeline.py    batches; trivial.py is TrivialAugment
 mixup.py       mixtures of images
 """
 
-from enas.data.loading import load
+from enas.data.loading import load, places
 from enas.data.mixup import mixup
 from enas.data.pipeline import (
     augment,
@@ -35,6 +35,7 @@ __all__ = [
     "load",
     "mixup",
     "normalise",
+    "places",
     "random_batch",
     "split",
     "training_batches",

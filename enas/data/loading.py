@@ -12,7 +12,7 @@ from enas.config import DataConfig
 from enas.data import digits
 from enas.data.folder import load_folder
 from enas.data.listing import printable
-from enas.data.named import SETS, load_named
+from enas.data.named import SETS, data_folder, load_named
 from enas.data.sets import Augmentation, DataSet
 from enas.errors import UserError
 
@@ -39,7 +39,6 @@ def load(config: DataConfig, device: torch.device) -> DataSet:
         name, classes, flip = "digits", digits.CLASSES, False  # a mirrored digit is not a digit
         train, test = digits.load_digits(config.image_size, config.memory_limit_gib)
     elif config.name in SETS:
-        _check_one_meaning(config.name)
         name, flip = config.name, SETS[config.name].flip
         classes, train, test = load_named(config.name, config)
     else:
@@ -49,6 +48,14 @@ def load(config: DataConfig, device: torch.device) -> DataSet:
     mean, std = channel_statistics(train.images)
     augmentation = _augmentation(config, train.images.shape[1], flip)
     return DataSet(name, classes, train.to(device), test.to(device), mean, std, augmentation)
+
+
+def places(config: DataConfig) -> dict[str, str | None]:
+    """The settings that say where the images are, whatever folder they are read in."""
+    name, folder = config.name, config.folder
+    if name is not None and name not in ("digits", *SETS):
+        name = _folder(name)
+    return {"name": name, "folder": str(data_folder(config)) if folder else folder}
 
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -67,15 +74,6 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
     # one grey level is the smallest deviation: a channel that is constant must not divide by zero
     std = variance.clamp(min=1).sqrt()
     return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
-
-
-def _check_one_meaning(name: str) -> None:
-    """Raise UserError where a data set's name is a folder's too: it would matter where a run is continued."""
-    if os.path.isdir(name):
-        raise UserError(
-            f"--data {name} must mean one thing, but there is a folder of this name here; give --data "
-            f"{os.path.join(os.curdir, name)} for the images in it, or rename it"
-        )
 
 
 def _folder(name: str) -> str:
