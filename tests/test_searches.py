@@ -73,6 +73,8 @@ def test_show(searched: Path) -> None:
     assert printed.count("controller minus random") == 4 and "Yang et al. 2020" in printed
     assert enas("show", searched / "result.json").output == printed
     assert json.loads(enas("show", searched, "--json").output) == checkpoint.read_json(searched / "result.json")
+    fails("show", searched, "--output", "x.svg", match="--output applies to one run")
+    fails("show", searched, "--width", "8", match="--width applies to one run")
 
 
 def test_interrupted_searches_go_on(searched: Path, tmp_path: Path) -> None:
@@ -82,6 +84,11 @@ def test_interrupted_searches_go_on(searched: Path, tmp_path: Path) -> None:
     printed = enas("show", path).output
     assert "seed 5: finished" in printed and "seed 6: 1 of 2" in printed and "seed 7: not begun" in printed
     assert f"--resume {path}\n" in printed
+    far = [
+        (run["seed"], run["finished"], run["epochs_done"])
+        for run in json.loads(enas("show", path, "--json").output)["runs"]
+    ]
+    assert far == [(5, True, 2), (6, False, 1), (7, False, 0)]
     assert enas("search", "--resume", path / "seed-6").exit_code == 0  # one of them alone
     assert not (path / "result.json").exists()
     with search_stops(epoch=1, seed=7):

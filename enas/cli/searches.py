@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -71,43 +73,60 @@ def search_seeds(run_config: SearchConfig, seeds: int, path: Path, *, resuming: 
     show_searches(path)
 
 
-def show_searches(target: Path, as_json: bool = False) -> bool:
-    """Print what several searches, of which this is the folder or result, have in common; False where it is no such."""
+def show_searches(target: Path, as_json: bool = False, for_one: Mapping[str, Any] = MappingProxyType({})) -> bool:
+    """Print what several searches, of which this is the folder or result, have in common; False where it is no such.
+
+    for_one: options that apply to one run. Raises UserError where one of them was given.
+    """
     from enas.checkpoint import read_json
-    from enas.runs import RESULT, RunFolder
+    from enas.runs import RESULT
 
     path = target / RESULT if target.is_dir() else target
-    if not path.exists():
-        seeds = begun_seeds(target)
-        if seeds is not None:
-            _show_unfinished(RunFolder(target), seeds)
-        return seeds is not None
-    values = read_json(path)
+    seeds = None if path.exists() else begun_seeds(target)
+    values = read_json(path) if path.exists() else _unfinished(target, seeds) if seeds is not None else None
     if not isinstance(values, dict) or values.get("kind") != KIND:
         return False
+    for option, value in for_one.items():
+        if value is not None:
+            raise UserError(f"{option} applies to one run, but {target} holds several; give one of its folders")
     if as_json:
         click.echo(json.dumps(values, indent=2))
-        return True
+    elif seeds is not None:
+        _show_unfinished(target, values)
+    else:
+        _show_finished(path, values)
+    return True
+
+
+def _show_finished(path: Path, values: dict[str, Any]) -> None:
+    """The aggregate in the result file at `path`."""
     with reading(path):
         _show_table(values)
         click.echo(f"time          {duration(values['elapsed_s'])} in all")
         click.echo(f"result        {path}")
         click.echo(f"next          enas retrain {path.parent / values['runs'][0]['folder']}")
-    return True
 
 
-def _show_unfinished(folder: Any, seeds: int) -> None:
-    """How far each search of an unfinished folder is."""
+def _unfinished(path: Path, seeds: int) -> dict[str, Any]:
+    """How far each search of an unfinished folder is, as JSON; epochs: None where it has not begun."""
     from enas.runs import RunFolder
 
-    run_config = folder.config(SearchConfig())
-    click.echo(f"{folder.path} is not finished; go on: enas search --resume {folder.path}")
+    run_config = RunFolder(path).config(SearchConfig())
+    runs = []
     for seed in range(run_config.seed, run_config.seed + seeds):
-        child = RunFolder(folder.path / f"seed-{seed}")
+        child = RunFolder(path / f"seed-{seed}")
         stored = begun(SearchConfig(), child.path, run_config.data)
         done = sum(record["kind"] == "epoch" for record in child.records())
-        far = f"{done} of {stored.epochs} epochs" if stored else "not begun"
-        click.echo(f"  seed {seed}: {'finished' if child.result.exists() else far}")
+        epochs = None if stored is None else stored.epochs
+        runs.append({"seed": seed, "finished": child.result.exists(), "epochs_done": done, "epochs": epochs})
+    return {"kind": KIND, "finished": False, "runs": runs}
+
+
+def _show_unfinished(path: Path, values: dict[str, Any]) -> None:
+    click.echo(f"{path} is not finished; go on: enas search --resume {path}")
+    for run in values["runs"]:
+        far = "not begun" if run["epochs"] is None else f"{run['epochs_done']} of {run['epochs']} epochs"
+        click.echo(f"  seed {run['seed']}: {'finished' if run['finished'] else far}")
 
 
 def _show_table(values: dict[str, Any]) -> None:

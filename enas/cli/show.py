@@ -95,8 +95,6 @@ def show(
             draw.check_path(picture)
     scale = {name: value for name, value in (("width", width), ("depth", depth)) if value is not None}
     path = existing(target) if target.strip() else None
-    if path is not None and show_searches(path, as_json):
-        return
     if path is None and ":" not in target:
         raise UserError(
             f"there must be a run folder, a result.json or an architecture such as macro:0-31, but {target!r} is none; "
@@ -104,6 +102,8 @@ def show(
         )
     if path is not None:
         _check_run(path, {"--image-size": image_size, "--channels": channels, "--classes": classes})
+        if show_searches(path, as_json, {"--width": width, "--depth": depth, "--output": output, "--choices": choices}):
+            return
     elif choices is not None:
         raise UserError(f"--choices applies to searches only, but {target} is an architecture; leave it out")
     if path is not None and path.is_dir() and not (path / RESULT).exists():
