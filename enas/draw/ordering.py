@@ -20,7 +20,9 @@ def order(ranks: Ranks, links: Links) -> Ranks:
     Barycentres, down and up in turn, then swaps of neighbours; from the given order and from its reverse.
     """
     above, below = _neighbours(links)
-    best, fewest = ranks, _crossings(ranks, links)
+    best = [list(rank) for rank in ranks]
+    _swap(best, links)
+    fewest = _crossings(best, links)
     for start in (ranks, [rank[::-1] for rank in ranks]):
         current = [list(rank) for rank in start]
         for sweep in range(SWEEPS):

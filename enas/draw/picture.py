@@ -40,7 +40,7 @@ def architecture_figure(sketches: Sequence[Sketch]) -> Figure:
             (max(placed.width, 1.1 * canvas.text_width(sketch.title, TITLE)), placed.height)  # bold is wider
             for sketch, placed in zip(sketches, layouts, strict=True)
         ]
-        corners, width, height = _arranged(sizes)
+        corners, width, height = arranged(sizes)
         entries = _entries(sketches)
         width = max([width, *map(_entry_width, entries)])
         rows = _wrapped(entries, width)
@@ -54,7 +54,7 @@ def architecture_figure(sketches: Sequence[Sketch]) -> Figure:
     return figure
 
 
-def _arranged(sizes: Sequence[tuple[float, float]]) -> tuple[list[Point], float, float]:
+def arranged(sizes: Sequence[tuple[float, float]]) -> tuple[list[Point], float, float]:
     """Upper left corners of sketches with their titles, and width and height of all: in columns, nearly a square."""
     full = [(width, height + TITLE_HEIGHT) for width, height in sizes]
     runs = [full[i:j] for i in range(len(full)) for j in range(i + 1, len(full) + 1)]
