@@ -91,7 +91,12 @@ class Controller(nn.Module):
                 keys = torch.stack([projected[part] for part in parts], dim=1)  # [n, P, H]
                 states = torch.stack([anchors[part] for part in parts], dim=1)  # [n, P, H]
                 scores = self.attention_value(torch.tanh(keys + self.attention_query(new_h)[:, None])).squeeze(-1)
-                logits = torch.stack([-scores, scores], dim=-1) if first.is_connection else scores[:, None]
+                if first.is_connection:
+                    logits = torch.stack([-scores, scores], dim=-1)
+                else:
+                    # only differences should count: without this all scores of a step can drift beyond tanh's
+                    # range together, and are then equal for good, as nothing has a gradient there
+                    logits = (scores - scores.mean(1, keepdim=True))[:, None]
             else:
                 logits = self.softmaxes[first.group](new_h)[:, None]
             log_p = torch.log_softmax(self._squash(logits), dim=-1)  # [n, S, K]

@@ -14,7 +14,7 @@ from enas.network import Network
 from enas.ops import OPS
 from enas.spaces import Architecture
 from tests.test_supernet import graph_with
-from tests.toys import images, macro, random_archs, seeded
+from tests.toys import images, macro, micro, random_archs, seeded
 
 
 def counted(graph: Graph) -> Cost:
@@ -41,6 +41,36 @@ def test_random_architectures_cost_what_torch_counts(shape: tuple[int, int, int]
         assert cost(graph) == counted(graph)
         costs.add(cost(graph))
     assert len(costs) > 3
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 9, 6)])
+def test_random_cells_cost_what_torch_counts(shape: tuple[int, int, int]) -> None:
+    space = micro(4, shape, width=5)
+    for scaled in (space, space.scaled(depth=2, width=6)):
+        graphs = [scaled.graph(arch) for arch in random_archs(space, 4)]
+        assert [cost(graph) for graph in graphs] == [counted(graph) for graph in graphs]
+        assert len({cost(graph) for graph in graphs}) > 2
+
+
+def test_a_cell_by_hand() -> None:
+    """One node a cell, images of 1x8x8, 2 classes, 2 filters. Normal: sep_conv_3x3(k-2) + identity(k-1)."""
+    space = micro(1, (1, 8, 8), 2, width=2)
+    arch = Architecture("micro", (0, 1, 0, 4) + (0, 1, 3, 2))  # reduction: max_pool(k-2) + avg_pool(k-1)
+    # weights without batch norms, and the pixels that they are applied to
+    stem, classifier = 1 * 6 * 9, 8 * 2
+    cells = [  # inputs k-2 and k-1; two depthwise and two pointwise; the loose end
+        [(6 * 2 + 6 * 2, 64), (2 * (2 * 9 + 2 * 2), 64), (2 * 2, 64)],
+        [(6 * 4 + 2 * 4, 64), (0, 0), (4 * 4, 16)],  # the inputs keep their resolution, the pools halve it
+        # cell k-2 lies before the reduction: two convolutions, each to half of the filters, halve it
+        [(2 * (2 * 2) + 4 * 4, 16), (2 * (4 * 9 + 4 * 4), 16), (4 * 4, 16)],
+        [(4 * 8 + 4 * 8, 16), (0, 0), (8 * 8, 4)],
+        [(2 * (4 * 4) + 8 * 8, 4), (2 * (8 * 9 + 8 * 8), 4), (8 * 8, 4)],
+    ]
+    weights = sum(count for cell in cells for count, _ in cell)
+    # a norm after each input, each half of a separable convolution, and the sum
+    norms = 2 * (6 + 5 * 2 + 3 * 4 + 5 * 4 + 3 * 8 + 5 * 8)
+    macs = 64 * stem + sum(count * pixels for cell in cells for count, pixels in cell) + classifier
+    assert cost(space.graph(arch)) == Cost(stem + weights + norms + classifier + 2, macs) == Cost(1120, 15696)
 
 
 def test_resnet20_has_the_size_of_the_literature() -> None:

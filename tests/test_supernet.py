@@ -75,13 +75,18 @@ def test_a_network_that_inherits_equals_the_supernet(op: str) -> None:
     perturbed(supernet)
     network = Network(graph, seeded(2))
     x = images(16, INPUT)
-    expected = supernet(x, [graph])[0]
-    assert (network(x) - expected).abs().max() > 0.05  # before it inherits
-    inherit(network, supernet)
-    torch.testing.assert_close(network(x), expected, rtol=0, atol=1e-6)
+    assert (network(x) - supernet(x, [graph])[0]).abs().max() > 0.05  # before it inherits
+    expected = check_inherits(network, supernet, x, 1e-6)
+    assert (Network(graph, seeded(1)).eval()(x) - expected).abs().max() > 0.02 * expected.std()
 
-    # With running statistics re-estimated on the same images they hold the unbiased variance, n / (n - 1)
-    # times the batch's. n is at least 16 * 5 * 4, so that is up to 0.16 % of each layer's output.
+
+def check_inherits(network: Network, supernet: Supernet, x: Tensor, tolerance: float) -> Tensor:
+    """A network that inherits must equal the supernet in training and in evaluation. Returns the logits."""
+    inherit(network, supernet)
+    expected: Tensor = supernet(x, [network.graph])[0]
+    torch.testing.assert_close(network.train()(x), expected, rtol=0, atol=tolerance)
+
+    # Running statistics re-estimated on the same images hold the unbiased variance, n / (n - 1) times the batch's.
     norms = [part for part in network.modules() if isinstance(part, BatchNorm)]
     sizes: dict[BatchNorm, int] = {}
     for norm in norms:
@@ -89,15 +94,16 @@ def test_a_network_that_inherits_equals_the_supernet(op: str) -> None:
         norm.register_forward_pre_hook(lambda norm, args: sizes.update({norm: args[0].numel() // args[0].shape[1]}))
     network(x)
     network.eval()
-    tolerance = 0.02 * expected.std().item()
-    torch.testing.assert_close(network(x), expected, rtol=0, atol=tolerance)
-    assert (Network(graph, seeded(1)).eval()(x) - expected).abs().max() > tolerance
+    least = min(sizes.values())
+    if least >= 16 * 5 * 4:  # that is up to 0.16 % of each layer's output
+        torch.testing.assert_close(network(x), expected, rtol=0, atol=0.02 * expected.std().item())
     for norm in norms:
         n = sizes[norm]
         assert norm.running_var is not None
         norm.running_var *= (n - 1) / n
-    torch.testing.assert_close(network(x), expected, rtol=0, atol=1e-5)
-    torch.testing.assert_close(network(x[:1]), expected[:1], rtol=0, atol=1e-5)  # the batch no longer matters
+    torch.testing.assert_close(network(x), expected, rtol=0, atol=10 * tolerance)
+    torch.testing.assert_close(network(x[:1]), expected[:1], rtol=0, atol=10 * tolerance)  # the batch no longer matters
+    return expected
 
 
 def duplicated(space: MacroSpace) -> list[Graph]:
