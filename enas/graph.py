@@ -144,10 +144,23 @@ def signature(graph: Graph) -> str:
         inputs = [codes[i] for i in node.inputs]
         if node.op in COMMUTATIVE:
             inputs.sort()
-        text = f"{node.op} {node.in_shapes} {node.shape} {inputs}"
-        codes.append(hashlib.sha256(text.encode()).hexdigest())
+        codes.append(_hash(f"{node.op} {node.in_shapes} {node.shape} {inputs}"))
+    # A code says what a node is made from, but not what becomes of it: of two equal nodes each may feed others.
+    # So it takes in the codes of the nodes around it, as long as that tells more nodes apart.
+    around: list[list[int]] = [list(node.inputs) for node in graph.nodes]
+    for i, node in enumerate(graph.nodes):
+        for j in node.inputs:
+            around[j].append(i)
+    apart = 0
+    while len(set(codes)) > apart:
+        apart = len(set(codes))
+        codes = [_hash(f"{code} {sorted(codes[j] for j in near)}") for code, near in zip(codes, around, strict=True)]
     # all nodes, not the last alone: one node used twice is not two equal ones
-    return hashlib.sha256(" ".join(sorted(codes)).encode()).hexdigest()[:32]
+    return _hash(" ".join(sorted(codes)))
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _check(nodes: Sequence[Node]) -> None:

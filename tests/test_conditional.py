@@ -83,7 +83,8 @@ def test_choice_shares_count_active_decisions_alone() -> None:
 def test_uniform_entropies_are_exact() -> None:
     exact = dict.fromkeys(("kind", "mode", "detail", "from", "link", "end"), 0.0)
     for arch in ARCHS:
-        nats = [math.log(len(d.labels)) * on for d, on in zip(SPACE.decisions, spaces.active(SPACE, arch.choices))]
+        on = spaces.active(SPACE, arch.choices)
+        nats = [math.log(len(d.labels)) * is_on for d, is_on in zip(SPACE.decisions, on, strict=True)]
         for decision, value in zip(SPACE.decisions, nats, strict=True):
             exact[decision.group] += math.exp(-sum(nats)) * value
     assert spaces.uniform_entropies(SPACE) == pytest.approx(exact)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from random import Random
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from enas.graph import Graph, GraphBuilder, MergedGraph, Node, merge
-from enas.spaces import Architecture, MacroSpace
-from tests.toys import macro, macro_cases, random_archs
+from enas.graph import Graph, GraphBuilder, MergedGraph, Node, merge, signature
+from enas.spaces import Architecture, MacroSpace, MicroSpace
+from tests.toys import all_archs, macro, macro_cases, micro, micro_cases, random_archs
 
 IMAGES = Node("input", (), "", (), (3, 4, 4))
 SHAPE = (2, 4, 4)
@@ -152,3 +154,115 @@ def test_same_weights_on_different_inputs_are_one_call() -> None:
     assert sizes("layer1/norm") == [6]
     assert sizes("classifier") == [6]
     assert sizes("layer1/conv_3x3") == [1]
+
+
+# ---- nodes that are dropped in training, and a place for an auxiliary classifier
+
+
+def test_merging_keeps_what_is_dropped_apart_and_finds_what_is_shared() -> None:
+    def graph(share: float, key: str = "a") -> Graph:
+        builder = GraphBuilder((3, 4, 4))
+        builder.add("conv_3x3", (0,), SHAPE, key, share)
+        return builder.graph()
+
+    assert len(merge([graph(0.5), graph(0.5)]).nodes) == 2
+    # the same weights, dropped more or less often: two nodes and two calls
+    merged = merge([graph(0.5), graph(0.25)])
+    assert [node.drop for node in merged.nodes] == [0.0, 0.5, 0.25]
+    assert merged.calls() == [(1,), (2,)]
+
+
+def test_the_auxiliary_node_is_where_the_space_put_it() -> None:
+    assert [macro(layers).graph(random_archs(macro(layers), 1)[0]).auxiliary for layers in (1,)] == [None]
+    for layers, behind in ((2, 2), (3, 3), (6, 5), (7, 5), (12, 9)):  # the first layer behind the last reduction
+        graph = macro(layers).graph(random_archs(macro(layers), 1)[0])
+        assert graph.auxiliary is not None and graph.nodes[graph.auxiliary].key == f"layer{behind}/norm"
+    builder = GraphBuilder((3, 4, 4))
+    assert builder.graph().auxiliary is None
+    assert builder.graph(0) != builder.graph()
+
+
+# ---- signatures: nodes (x, y, operation of x, of y) of a normal cell; the reduction cell is always the same
+
+SEP3, SEP5, AVG, MAX, SAME = range(5)
+Cell = list[tuple[int, int, int, int]]
+
+
+def code(*nodes: tuple[int, int, int, int], reduction: tuple[int, int, int, int] = (0, 1, SEP3, AVG)) -> str:
+    space = micro(len(nodes))
+    choices = [choice for node in (*nodes, *[reduction] * len(nodes)) for choice in node]
+    return signature(space.graph(Architecture("micro", tuple(choices))))
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ([(0, 1, SEP3, MAX)], [(1, 0, MAX, SEP3)]),  # the sides swapped
+        ([(0, 1, SEP3, MAX), (1, 2, AVG, SAME)], [(1, 0, MAX, SEP3), (2, 1, SAME, AVG)]),
+        ([(0, 1, SEP3, MAX), (1, 1, AVG, SEP5)], [(1, 1, SEP5, AVG), (0, 1, SEP3, MAX)]),  # the nodes in another order
+        (
+            [(0, 1, SEP3, MAX), (1, 1, AVG, SEP5), (2, 3, SEP3, SAME)],
+            [(1, 1, AVG, SEP5), (0, 1, SEP3, MAX), (3, 2, SEP3, SAME)],
+        ),
+    ],
+)
+def test_the_same_network_under_other_keys_has_the_same_signature(a: Cell, b: Cell) -> None:
+    assert code(*a) == code(*b)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ([(0, 1, SEP3, MAX)], [(0, 1, SEP3, AVG)]),  # another operation
+        ([(0, 1, SEP3, MAX)], [(1, 0, SEP3, MAX)]),  # the inputs swapped, but not the operations
+        ([(0, 1, SEP3, MAX), (2, 2, SEP3, SAME)], [(0, 1, SEP3, MAX), (2, 1, SEP3, SAME)]),  # another input
+        # one node used twice, or two nodes that are alike used once each
+        (
+            [(0, 1, SEP3, MAX), (0, 1, SEP3, MAX), (2, 2, SEP5, AVG)],
+            [(0, 1, SEP3, MAX), (0, 1, SEP3, MAX), (2, 3, SEP5, AVG)],
+        ),
+        # two nodes that are alike, and who reads which: sep 3 and 5 the one and both pools the other, or mixed
+        (
+            [(0, 1, SEP3, MAX), (0, 1, SEP3, MAX), (2, 2, SEP3, SEP5), (3, 3, MAX, AVG)],
+            [(0, 1, SEP3, MAX), (0, 1, SEP3, MAX), (2, 3, SEP3, SEP5), (2, 3, MAX, AVG)],
+        ),
+    ],
+)
+def test_different_networks_have_different_signatures(a: Cell, b: Cell) -> None:
+    assert code(*a) != code(*b)
+    assert code(*a, reduction=(0, 1, SEP3, MAX)) != code(*a)
+
+
+def test_signatures_tell_spaces_of_few_symmetries_apart() -> None:
+    """In macro every layer has its place, so every architecture is a network of its own."""
+    for layers in (2, 3):
+        space = macro(layers)
+        archs = all_archs(space) if layers == 2 else random_archs(space, 300)
+        assert len({signature(space.graph(arch)) for arch in archs}) == len(set(archs))
+    wide = macro(2, width=6)
+    assert signature(wide.graph(Architecture("macro", (0, 0, 0)))) != signature(
+        macro(2).graph(Architecture("macro", (0, 0, 0)))
+    )
+
+
+@settings(max_examples=40)
+@given(micro_cases(max_nodes=4, max_archs=1), st.randoms(use_true_random=False))
+def test_relabelled_cells_keep_their_signature(case: tuple[MicroSpace, list[Architecture]], random: Random) -> None:
+    """Swap the sides of any nodes, and put the nodes into another order that respects their inputs."""
+    space, (arch,) = case
+    size = space.options.nodes
+
+    def relabelled(nodes: list[tuple[int, ...]]) -> list[int]:
+        position, order = {0: 0, 1: 1}, []
+        while len(order) < size:
+            ready = [i for i in range(size) if i + 2 not in position and all(x in position for x in nodes[i][:2])]
+            chosen = random.choice(ready)
+            position[chosen + 2] = len(order) + 2
+            x, y, op_x, op_y = nodes[chosen]
+            new = (position[x], position[y], op_x, op_y)
+            order.append(new if random.random() < 0.5 else (new[1], new[0], new[3], new[2]))
+        return [choice for node in order for choice in node]
+
+    nodes = [arch.choices[i : i + 4] for i in range(0, len(arch.choices), 4)]
+    other = Architecture("micro", tuple(relabelled(nodes[:size]) + relabelled(nodes[size:])))
+    assert signature(space.graph(other)) == signature(space.graph(arch))
