@@ -21,7 +21,7 @@ from enas.cost import cost
 from enas.data import DataSet
 from enas.errors import UserError
 from enas.phases import Search
-from enas.plan import TRAINING_COST, Work, derive_work, epoch_work, total_work, weight_steps
+from enas.plan import TRAINING_COST, Work, derive_work, epochs_work, total_work, weight_steps
 from enas.runs import RunFolder
 from enas.runtime import Runtime
 from enas.searchers import Searcher
@@ -30,6 +30,7 @@ from enas.training import Output, seconds_per_step
 PROBES = 16  # architectures that the measurement runs
 ROUNDS = 2
 MIN_EPOCHS = 10  # fewer changes of phase than this are hardly a search
+MAX_EPOCHS = 2**24  # more than anybody can wait for, where a budget is as good as none
 DERIVE_SHARE = 0.25
 TOLERANCE = 0.03  # how far the expected end may be from a time budget before the number of epochs changes
 DERIVE_SCALES = (1.0, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
@@ -119,24 +120,25 @@ def operations(state: Search) -> Rates:
 
 def fit(config: SearchConfig, budget: Budget, rates: Rates, train_images: int, validation_images: int) -> SearchConfig:
     """The configuration with sizes that fill the budget. Raises UserError where it is too small for any."""
-    sizes = train_images, validation_images
+    sizes, derive = (train_images, validation_images), config.derive
     for scale in DERIVE_SCALES:
-        derive = _scaled(config.derive, scale)
-        config = dataclasses.replace(config, derive=derive)
+        config = dataclasses.replace(config, derive=_scaled(derive, scale))
         if rates.of(derive_work(config, *sizes)) <= DERIVE_SHARE * budget.amount:
             break
     warmup_share = config.controller.warmup_epochs / config.epochs
     rest = budget.amount - rates.of(derive_work(config, *sizes))
-    epochs = MIN_EPOCHS
-    while _epochs_cost(resized(config, epochs + 1, warmup_share), rates, sizes) <= rest:
-        epochs += 1
+
+    def needed(sized: SearchConfig) -> float:
+        return rates.of(epochs_work(sized, 0, sized.epochs, *sizes))
+
+    shortest = resized(config, MIN_EPOCHS, warmup_share)
+    if needed(shortest) > rest:
+        # after whole steps are left out there may be room for more of them again
+        config = _shortened(config, max(0.0, rest / needed(shortest)), train_images)
+    epochs = _largest(lambda n: needed(resized(config, n, warmup_share)) <= rest, MIN_EPOCHS)
     config = resized(config, epochs, warmup_share)
-    needed = _epochs_cost(config, rates, sizes)
-    if needed > rest:
-        config = _shortened(config, rest / needed, train_images)
-        needed = _epochs_cost(config, rates, sizes)
-    if needed > 1.1 * rest:
-        least = needed + rates.of(derive_work(config, *sizes))
+    if needed(config) > rest:
+        least = 1.1 * (needed(config) + rates.of(derive_work(config, *sizes)))
         unit = f"{least:.0f}s" if budget.is_time else f"flops={least:.1e}"
         raise UserError(
             f"the budget must be large enough for {MIN_EPOCHS} short epochs and the choice of an architecture, here "
@@ -165,15 +167,12 @@ def replanned_epochs(state: Search, rates: Rates) -> int:
     derive_s = rates.of(derive_work(state.config, *sizes))
 
     def end_s(epochs: int) -> float:
-        rest = sum((epoch_work(state.config, epoch, *sizes) for epoch in range(state.epoch, epochs)), Work())
+        rest = epochs_work(state.config, state.epoch, epochs, *sizes)
         return state.elapsed_s + factor * (rates.of(rest) + derive_s)
 
     if abs(end_s(state.epochs) - budget_s) <= TOLERANCE * budget_s:
         return state.epochs
-    epochs = max(state.epoch, state.config.controller.warmup_epochs + 1)
-    while end_s(epochs + 1) <= budget_s:
-        epochs += 1
-    return epochs
+    return _largest(lambda n: end_s(n) <= budget_s, max(state.epoch, state.config.controller.warmup_epochs + 1))
 
 
 def describe(config: SearchConfig, train_images: int) -> str:
@@ -199,8 +198,17 @@ def _seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def _epochs_cost(config: SearchConfig, rates: Rates, sizes: tuple[int, int]) -> float:
-    return sum(rates.of(epoch_work(config, epoch, *sizes)) for epoch in range(config.epochs))
+def _largest(fits: Callable[[int], bool], least: int) -> int:
+    """The largest whole number that fits, but at least `least`. What is larger than one that does not fit
+    does not fit either."""
+    step = 1
+    while step <= MAX_EPOCHS and fits(least + step):
+        step *= 2
+    low, high = least + step // 2, least + step  # `low` fits, or is `least`; `high` does not fit
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
 
 
 def _scaled(derive: DeriveConfig, scale: float) -> DeriveConfig:

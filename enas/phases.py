@@ -19,7 +19,7 @@ from enas.evaluators import SharedWeights
 from enas.interrupts import Keeper, StopRequest
 from enas.objective import rewards
 from enas.ops import Noise
-from enas.plan import TRAINING_COST, Work, epoch_work, weight_steps
+from enas.plan import TRAINING_COST, Work, epochs_work, weight_steps
 from enas.records import EpochRecord, Record, collapse_warning, difference, mean
 from enas.runs import RunFolder, check_identity, identity
 from enas.runtime import Runtime, derived_seed, generator
@@ -292,7 +292,7 @@ class Search:
     def work_done(self) -> Work:
         """What the epochs and phases that are behind have cost."""
         sizes = len(self.train), len(self.validation)
-        done = sum((epoch_work(self.config, epoch, *sizes) for epoch in range(self.epoch)), Work())
+        done = epochs_work(self.config, 0, self.epoch, *sizes)
         controller = self.config.controller
         scored = len(self.within.told) * controller.architectures_per_update
         return done + Work(self.within.weights.child_images, scored * min(controller.batch_size, sizes[1]))

@@ -27,6 +27,9 @@ class Work:
     def __add__(self, other: Work) -> Work:
         return Work(self.training + other.training, self.scoring + other.scoring, self.updates + other.updates)
 
+    def __mul__(self, times: int) -> Work:
+        return Work(self.training * times, self.scoring * times, self.updates * times)
+
 
 def weight_steps(config: SearchConfig, train_images: int) -> int:
     """Training steps of the shared weights in an epoch: one pass over the images, or as many as are set."""
@@ -46,6 +49,14 @@ def epoch_work(config: SearchConfig, epoch: int, train_images: int, validation_i
     return Work(training, scoring, updates)
 
 
+def epochs_work(config: SearchConfig, first: int, end: int, train_images: int, validation_images: int) -> Work:
+    """Epochs `first` to `end` - 1; in no time, however many they are."""
+    resting = max(0, min(end, config.controller.warmup_epochs) - first)
+    early = epoch_work(config, 0, train_images, validation_images)
+    late = epoch_work(config, config.controller.warmup_epochs, train_images, validation_images)
+    return early * resting + late * (end - first - resting)
+
+
 def derive_work(config: SearchConfig, train_images: int, validation_images: int) -> Work:
     """Scoring many architectures and training the finalists, as planned: it is less where architectures repeat."""
     derive = config.derive
@@ -56,5 +67,5 @@ def derive_work(config: SearchConfig, train_images: int, validation_images: int)
 
 def total_work(config: SearchConfig, train_images: int, validation_images: int) -> Work:
     """A whole search."""
-    epochs = (epoch_work(config, epoch, train_images, validation_images) for epoch in range(config.epochs))
-    return sum(epochs, derive_work(config, train_images, validation_images))
+    sizes = train_images, validation_images
+    return epochs_work(config, 0, config.epochs, *sizes) + derive_work(config, *sizes)
