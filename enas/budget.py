@@ -163,7 +163,7 @@ def replanned_epochs(state: Search, rates: Rates) -> int:
     assert state.config.budget is not None
     budget_s = parse_budget(state.config.budget).amount
     sizes = len(state.train), len(state.validation)
-    factor = (state.elapsed_s - state.overhead_s) / rates.of(state.work_done())
+    factor = (state.elapsed_s - state.overhead_s) / rates.of(state.done)
     derive_s = rates.of(derive_work(state.config, *sizes))
 
     def end_s(epochs: int) -> float:

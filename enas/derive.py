@@ -16,7 +16,7 @@ from enas.config import SgdConfig, StandaloneConfig
 from enas.graph import signature
 from enas.objective import Scores
 from enas.phases import Search
-from enas.plan import TRAINING_COST
+from enas.plan import Work
 from enas.records import DeriveRecord, FinalistRecord, Record, difference, finite, spread
 from enas.runtime import derived_seed, versions
 from enas.scoring import ProxyScores
@@ -90,7 +90,8 @@ def _score(state: Search, archs: list[Architecture]) -> Scores:
     batches = state.validation_batches()
     while len(done["accuracy"]) < len(distinct):
         first = len(done["accuracy"])
-        scores = state.evaluator.score(distinct[first : first + SCORED_TOGETHER], batches, state.on_work)
+        part = distinct[first : first + SCORED_TOGETHER]
+        scores = state.evaluator.score(part, batches, lambda images: state.report(Work(scoring=images)))
         done["accuracy"] += scores.accuracy.tolist()
         done["loss"] += scores.loss.tolist()
         state.keeper.tick()
@@ -121,7 +122,7 @@ def _train_finalist(state: Search, finalist: dict[str, Any]) -> float | None:
         state.finalist_state = None
 
     def after_step(images: int) -> None:
-        state.on_work(TRAINING_COST * images)
+        state.report(Work(training=images))
         state.keeper.tick()
 
     while training.epoch < epochs:

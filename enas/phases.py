@@ -19,7 +19,7 @@ from enas.evaluators import SharedWeights
 from enas.interrupts import Keeper, StopRequest
 from enas.objective import rewards
 from enas.ops import Noise
-from enas.plan import TRAINING_COST, Work, epochs_work, weight_steps
+from enas.plan import Work, weight_steps
 from enas.records import EpochRecord, Record, collapse_warning, difference, mean
 from enas.runs import RunFolder, check_identity, identity
 from enas.runtime import Runtime, derived_seed, generator
@@ -90,6 +90,7 @@ class Search:
         self.epochs = run_config.epochs  # as planned; a time budget may change it
         self.within = Within()
         self.num_records = 0
+        self.done = Work()  # over all sessions
         self.derived: dict[str, Any] = {}  # what derive has found out so far
         self.finalist: Standalone | None = None  # the one that is being trained
         self.finalist_state: dict[str, Any] | None = None  # where an earlier session left it
@@ -141,7 +142,7 @@ class Search:
         weights, data, first = self.config.weights, self.data, self.within.weights.step
 
         def after_step(child_images: int) -> None:
-            self.on_work(TRAINING_COST * child_images)
+            self.report(Work(training=child_images))
             self.keeper.tick()
 
         draws = self.draws(f"images/{self.epoch}")
@@ -170,7 +171,7 @@ class Search:
             scores = self.evaluator.score([proposal.arch for proposal in proposals], [batch])
             within.scoring_s += time.perf_counter() - start
             within.told.append(self.searcher.tell(proposals, rewards(scores, self.config.objective)))
-            self.on_work(len(proposals) * len(batch[0]))
+            self.report(Work(scoring=len(proposals) * len(batch[0]), updates=1))
             self.keeper.tick()
 
     def finish_epoch(self) -> EpochRecord:
@@ -183,7 +184,7 @@ class Search:
         random = searchers.uniform(self.space, n, draws)
         batch = self.validation_batch(self.config.derive.images_per_epoch, f"comparison images/{self.epoch}")
         accuracy = self.evaluator.score(policy + random, [batch]).accuracy.tolist()
-        self.on_work(2 * n * len(batch[0]))
+        self.report(Work(scoring=2 * n * len(batch[0])))
         best = max(range(n), key=accuracy.__getitem__)
         shares = spaces.choice_shares(self.space, policy)
         figures, uniform = self.searcher.policy(policy), spaces.uniform_entropies(self.space)
@@ -251,6 +252,7 @@ class Search:
                 "within": self.within.state_dict(),
                 "chunks": [self.chunk, self.evaluator.per_pass],
                 "num_records": self.num_records,
+                "done": asdict(self.done),
                 "derived": self.derived,
                 "finalist": self.finalist.state_dict() if self.finalist is not None else None,
                 "elapsed_s": self.elapsed_s,
@@ -266,7 +268,7 @@ class Search:
         if self.folder.checkpoint.exists():
             self.read_checkpoint()
         self.folder.truncate_records(self.num_records)
-        self.on_resume(self.work_done().units)
+        self.on_resume(self.done.units)
 
     def read_checkpoint(self) -> None:
         """Take over what the folder's checkpoint holds; changes nothing on the disk."""
@@ -282,20 +284,17 @@ class Search:
             self.within, self.finalist_state = Within.restored(state["within"]), state["finalist"]
             self.chunk, self.evaluator.per_pass = state["chunks"]
             self.num_records, self.elapsed_before_s = state["num_records"], state["elapsed_s"]
-            self.overhead_s = state["overhead_s"]
+            self.overhead_s, self.done = state["overhead_s"], Work(**state["done"])
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise UserError(
                 f"{self.folder.checkpoint} must be a checkpoint of this version of enas, but it lacks or breaks "
                 f"something ({type(error).__name__}); start a new run"
             ) from None
 
-    def work_done(self) -> Work:
-        """What the epochs and phases that are behind have cost."""
-        sizes = len(self.train), len(self.validation)
-        done = epochs_work(self.config, 0, self.epoch, *sizes)
-        controller = self.config.controller
-        scored = len(self.within.told) * controller.architectures_per_update
-        return done + Work(self.within.weights.child_images, scored * min(controller.batch_size, sizes[1]))
+    def report(self, work: Work) -> None:
+        """Count what was done just now, and tell whoever listens."""
+        self.done += work
+        self.on_work(work.units)
 
     def _halve_chunk(self) -> None:
         """Train fewer architectures in one pass from now on. Raises UserError where it is one already."""
