@@ -120,31 +120,34 @@ def operations(state: Search) -> Rates:
 
 def fit(config: SearchConfig, budget: Budget, rates: Rates, train_images: int, validation_images: int) -> SearchConfig:
     """The configuration with sizes that fill the budget. Raises UserError where it is too small for any."""
-    sizes, derive = (train_images, validation_images), config.derive
+    sizes, sized = (train_images, validation_images), config
     for scale in DERIVE_SCALES:
-        config = dataclasses.replace(config, derive=_scaled(derive, scale))
-        if rates.of(derive_work(config, *sizes)) <= DERIVE_SHARE * budget.amount:
-            break
+        sized = dataclasses.replace(config, derive=_scaled(config.derive, scale))
+        deriving = rates.of(derive_work(sized, *sizes))
+        if deriving <= DERIVE_SHARE * budget.amount or scale == DERIVE_SCALES[-1]:
+            sized = _filled(sized, budget.amount - deriving, rates, sizes)
+            if rates.of(total_work(sized, *sizes)) <= budget.amount:
+                return sized
+    least = 1.1 * rates.of(total_work(sized, *sizes))
+    unit = f"{least:.0f}s" if budget.is_time else f"flops={least:.1e}"
+    raise UserError(
+        f"the budget must be large enough for {MIN_EPOCHS} short epochs and the choice of an architecture, here "
+        f"about {unit}, but got {config.budget}; give a larger --budget or a smaller space"
+    )
+
+
+def _filled(config: SearchConfig, room: float, rates: Rates, sizes: tuple[int, int]) -> SearchConfig:
+    """As many epochs as there is room for; shorter ones where it is not enough for the fewest, if need be too much."""
     warmup_share = config.controller.warmup_epochs / config.epochs
-    rest = budget.amount - rates.of(derive_work(config, *sizes))
 
-    def needed(sized: SearchConfig) -> float:
-        return rates.of(epochs_work(sized, 0, sized.epochs, *sizes))
+    def fits(length: SearchConfig, epochs: int) -> bool:
+        return rates.of(epochs_work(resized(length, epochs, warmup_share), 0, epochs, *sizes)) <= room
 
-    shortest = resized(config, MIN_EPOCHS, warmup_share)
-    if needed(shortest) > rest:
-        # after whole steps are left out there may be room for more of them again
-        config = _shortened(config, max(0.0, rest / needed(shortest)), train_images)
-    epochs = _largest(lambda n: needed(resized(config, n, warmup_share)) <= rest, MIN_EPOCHS)
-    config = resized(config, epochs, warmup_share)
-    if needed(config) > rest:
-        least = 1.1 * (needed(config) + rates.of(derive_work(config, *sizes)))
-        unit = f"{least:.0f}s" if budget.is_time else f"flops={least:.1e}"
-        raise UserError(
-            f"the budget must be large enough for {MIN_EPOCHS} short epochs and the choice of an architecture, here "
-            f"about {unit}, but got {config.budget}; give a larger --budget or a smaller space"
-        )
-    return config
+    if not fits(config, MIN_EPOCHS):
+        whole = config
+        share = _largest(lambda n: n <= 1000 and fits(_shortened(whole, n / 1000, sizes[0]), MIN_EPOCHS), 0)
+        config = _shortened(config, share / 1000, sizes[0])
+    return resized(config, _largest(lambda n: fits(config, n), MIN_EPOCHS), warmup_share)
 
 
 def resized(config: SearchConfig, epochs: int, warmup_share: float) -> SearchConfig:

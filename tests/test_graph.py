@@ -253,7 +253,8 @@ def test_relabelled_cells_keep_their_signature(case: tuple[MicroSpace, list[Arch
     size = space.options.nodes
 
     def relabelled(nodes: list[tuple[int, ...]]) -> list[int]:
-        position, order = {0: 0, 1: 1}, []
+        position = {0: 0, 1: 1}
+        order: list[tuple[int, ...]] = []
         while len(order) < size:
             ready = [i for i in range(size) if i + 2 not in position and all(x in position for x in nodes[i][:2])]
             chosen = random.choice(ready)
