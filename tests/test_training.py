@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -216,6 +217,217 @@ def test_gradient_is_clipped() -> None:
     assert norm(whole) == pytest.approx(stats.grad_norm, rel=1e-4) and norm(whole) > 0.1
     assert norm(clipped) == pytest.approx(0.01, rel=1e-3)
     assert clipped_stats.grad_norm == pytest.approx(stats.grad_norm)  # what is reported is the norm before clipping
+
+
+# ---- a step in parts, and memory that runs out
+
+
+def parts_of(
+    graphs: list[Graph], supernet: Supernet, sizes: Sequence[int]
+) -> Callable[[Tensor, int], Iterator[Output]]:
+    """A model that gives the outputs of all graphs, so many at a time."""
+
+    def model(x: Tensor, step: int) -> Iterator[Output]:
+        first = 0
+        for size in sizes:
+            yield Output(supernet(x, graphs[first : first + size]), size / len(graphs))
+            first += size
+
+    return model
+
+
+@pytest.mark.parametrize("sizes", [(4,), (2, 2), (3, 1), (1, 1, 1, 1)])
+def test_a_step_in_parts_equals_one_at_once(sizes: tuple[int, ...]) -> None:
+    space, batch = macro(3), (images(6, (3, 8, 8)), torch.arange(6) % 5)
+    supernet, config = Supernet(space, seeded()), SgdConfig(weight_decay=0.0)
+    graphs = [space.graph(arch) for arch in random_archs(space, 4)]
+    expected, expected_stats = gradient_of(graphs, supernet, batch)
+    optimizer = sgd(supernet, config)
+    model = parts_of(graphs, supernet, sizes)
+    stats = train_epoch(model, optimizer, [batch], 1, config, CPU, epoch=0, epochs=1, state=EpochState())
+    for p, momentum in zip(supernet.parameters(), expected, strict=True):
+        torch.testing.assert_close(optimizer.state[p]["momentum_buffer"], momentum, rtol=0, atol=1e-6)
+    for name in ("loss", "accuracy", "grad_norm"):
+        assert getattr(stats, name) == pytest.approx(getattr(expected_stats, name), rel=1e-5), name
+    assert (stats.images, stats.child_images) == (6, 24)
+
+
+def test_a_part_is_freed_before_the_next_one() -> None:
+    """What one part needs for its gradient is gone when the next one begins: that is what parts are for."""
+    alive: list[weakref.ref[Tensor]] = []
+    module = nn.Linear(3, 2)
+
+    def model(x: Tensor, step: int) -> Iterator[Output]:
+        for _ in range(3):
+            assert all(ref() is None for ref in alive)
+            hidden = module(x).exp()
+            alive.append(weakref.ref(hidden))
+            output = Output(hidden[None] * 2, 1 / 3)
+            del hidden
+            yield output
+            del output
+
+    epoch_state = EpochState()
+    train_epoch(
+        model, sgd(module, SgdConfig()), some_batches(2), 2, SgdConfig(), CPU, epoch=0, epochs=1, state=epoch_state
+    )
+    assert len(alive) == 6
+
+
+@pytest.mark.parametrize("failing_part", [0, 1])
+def test_a_step_that_runs_out_of_memory_is_run_again_in_smaller_parts(failing_part: int) -> None:
+    """As if nothing had happened: no gradient of its first parts is left, and no running statistic has moved."""
+    batches = some_batches(3)
+
+    def train(fail_at: int | None) -> tuple[nn.Module, EpochStats, int]:
+        module = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+        for parameter in module.parameters():
+            nn.init.uniform_(parameter, -1, 1, generator=seeded())
+        parts, heard = 2 if fail_at is not None else 4, 0
+
+        def model(x: Tensor, step: int) -> Iterator[Output]:
+            for part in range(parts):
+                logits = module(x)[None]
+                if step == fail_at and part == failing_part and parts == 2:
+                    raise torch.OutOfMemoryError
+                yield Output(logits, 1 / parts)
+
+        def smaller() -> None:
+            nonlocal parts, heard
+            parts, heard = 4, heard + 1
+
+        config = SgdConfig(lr_max=0.1, lr_min=0.1)
+        stats = train_epoch(
+            model,
+            sgd(module, config),
+            batches[1:],
+            2,
+            config,
+            CPU,
+            epoch=0,
+            epochs=1,
+            state=EpochState(),
+            statistics=[b for b in module.buffers() if b.is_floating_point()],
+            on_out_of_memory=smaller,
+        )
+        return module, stats, heard
+
+    (module, stats, heard), (expected, expected_stats, unheard) = train(0), train(None)
+    assert (heard, unheard) == (1, 0)
+    for (name, ours), theirs in zip(module.state_dict().items(), expected.state_dict().values(), strict=True):
+        if name != "1.num_batches_tracked":  # not among the statistics: no operation of enas counts batches
+            assert torch.equal(ours, theirs), name
+    assert dataclasses.replace(stats, seconds=0.0) == dataclasses.replace(expected_stats, seconds=0.0)
+
+
+def test_memory_that_runs_out_is_an_error_where_nobody_can_help() -> None:
+    module = nn.Linear(3, 2)
+
+    def model(x: Tensor, step: int) -> Iterator[Output]:
+        raise torch.OutOfMemoryError("no memory")
+        yield Output(x)
+
+    with pytest.raises(torch.OutOfMemoryError):
+        train_epoch(
+            model, sgd(module, SgdConfig()), some_batches(1), 1, SgdConfig(), CPU, epoch=0, epochs=1, state=EpochState()
+        )
+
+
+# ---- an epoch that is interrupted
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3, 5])
+@pytest.mark.parametrize("schedule", ["cosine", "one-cycle"])
+def test_an_epoch_goes_on_where_it_was_interrupted(stop: int, schedule: str, tmp_path: Path) -> None:
+    """After any step, the last one too; the second of five is not finite."""
+    config, batches = SgdConfig(schedule=schedule, weight_decay=0.1, **RATES), some_batches(5)
+
+    def begin() -> tuple[nn.Linear, torch.optim.SGD]:
+        module = nn.Linear(3, 2)
+        nn.init.uniform_(module.weight, -1, 1, generator=seeded())
+        nn.init.zeros_(module.bias)
+        return module, sgd(module, config)
+
+    def go_on(module: nn.Linear, optimizer: torch.optim.SGD, state: EpochState, stop: int | None = None) -> EpochStats:
+        def model(x: Tensor, step: int) -> Iterator[Output]:
+            yield Output(module(x)[None] + (math.nan if step == 1 else 0.0))
+
+        def on_step(child_images: int) -> None:
+            assert child_images == 5
+            if state.step == stop:
+                raise KeyboardInterrupt
+
+        return train_epoch(
+            model,
+            optimizer,
+            batches[state.step :],
+            5,
+            config,
+            CPU,
+            epoch=2,
+            epochs=4,
+            state=state,
+            on_step=on_step,
+        )
+
+    whole, whole_optimizer = begin()
+    expected = go_on(whole, whole_optimizer, EpochState())
+    module, optimizer = begin()
+    state = EpochState()
+    with pytest.raises(KeyboardInterrupt):
+        go_on(module, optimizer, state, stop)
+    saved = {"module": module.state_dict(), "optimizer": optimizer.state_dict(), "state": state.state_dict()}
+    checkpoint.save(tmp_path / "state", saved)
+    loaded = checkpoint.load(tmp_path / "state")
+    resumed, resumed_optimizer = begin()
+    resumed.load_state_dict(loaded["module"])
+    resumed_optimizer.load_state_dict(loaded["optimizer"])
+    stats = go_on(resumed, resumed_optimizer, EpochState(**loaded["state"]))
+    assert torch.equal(resumed.weight, whole.weight) and torch.equal(resumed.bias, whole.bias)
+    for p, q in zip(resumed.parameters(), whole.parameters(), strict=True):
+        buffers = resumed_optimizer.state[p]["momentum_buffer"], whole_optimizer.state[q]["momentum_buffer"]
+        assert torch.equal(*buffers)
+    assert expected.skipped_steps == 1 and (expected.images, expected.child_images) == (25, 25)
+    assert dataclasses.replace(stats, seconds=0.0) == dataclasses.replace(expected, seconds=0.0)
+    assert stats.seconds > 0
+
+
+# ---- labels that are mixed, and an auxiliary classifier
+
+
+def test_mixed_labels_by_hand() -> None:
+    module, (x, _) = nn.Linear(3, 2), some_batches(1)[0]
+    nn.init.uniform_(module.weight, -1, 1, generator=seeded())
+    labels = torch.tensor([[1.0, 0.0], [0.7, 0.3], [0.2, 0.8], [0.0, 1.0], [0.6, 0.4]])
+    logits = module(x).detach()
+    stats = epoch_of(lambda x, _: module(x)[None].repeat(2, 1, 1), sgd(module, SgdConfig()), [(x, labels)], SgdConfig())
+    assert stats.loss == pytest.approx(-(labels * logits.log_softmax(1)).sum(1).mean().item(), rel=1e-5)
+    # right where the likelier of the two classes is named
+    assert stats.accuracy == pytest.approx((logits.argmax(1) == torch.tensor([0, 0, 1, 1, 0])).float().mean().item())
+    assert stats.child_images == 10
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_auxiliary_loss_is_added_and_its_accuracy_is_not(smoothing: float) -> None:
+    config = SgdConfig(label_smoothing=smoothing, weight_decay=0.0)
+    main, second, (x, y) = nn.Linear(3, 2), nn.Linear(3, 2), some_batches(1)[0]
+    for part, seed in ((main, 0), (second, 1)):
+        nn.init.uniform_(part.weight, -2, 2, generator=seeded(seed))
+    losses = [F.cross_entropy(part(x), y, label_smoothing=smoothing) for part in (main, second)]
+    weights = (main.weight, second.weight)
+    gradients = [torch.autograd.grad(loss, weight)[0] for loss, weight in zip(losses, weights, strict=True)]
+    right = (main(x).argmax(1) == y).float().mean().item()
+    optimizer = sgd(nn.ModuleList([main, second]), config)
+
+    def model(x: Tensor, step: int) -> Iterator[Output]:
+        yield Output(main(x)[None], auxiliary=second(x))
+
+    more: dict[str, Any] = {"epoch": 0, "epochs": 1, "state": EpochState(), "auxiliary_weight": 0.3}
+    stats = train_epoch(model, optimizer, [(x, y)], 1, config, CPU, **more)
+    assert stats.loss == pytest.approx((losses[0] + 0.3 * losses[1]).item(), rel=1e-5)
+    assert stats.accuracy == pytest.approx(right)
+    torch.testing.assert_close(optimizer.state[main.weight]["momentum_buffer"], gradients[0])
+    torch.testing.assert_close(optimizer.state[second.weight]["momentum_buffer"], 0.3 * gradients[1])
 
 
 # ---- standalone
