@@ -8,24 +8,25 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import gc
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from enas import searchers
 from enas.config import Budget, DeriveConfig, SearchConfig, parse_budget
 from enas.cost import cost
-from enas.data import DataSet
+from enas.data import DataSet, random_batch
 from enas.errors import UserError
 from enas.phases import Search
-from enas.plan import TRAINING_COST, Work, derive_work, epochs_work, total_work, weight_steps
+from enas.plan import TRAINING_COST, Work, derive_work, epochs_work, sizes, total_work, weight_steps, with_sizes
 from enas.runs import RunFolder
 from enas.runtime import Runtime
 from enas.searchers import Searcher
-from enas.training import Output, seconds_per_step
+from enas.training import Batch, seconds_per_step
 
 PROBES = 16  # architectures that the measurement runs
 ROUNDS = 2
@@ -33,7 +34,7 @@ MIN_EPOCHS = 10  # fewer changes of phase than this are hardly a search
 MAX_EPOCHS = 2**24  # more than anybody can wait for, where a budget is as good as none
 DERIVE_SHARE = 0.25
 TOLERANCE = 0.03  # how far the expected end may be from a time budget before the number of epochs changes
-DERIVE_SCALES = (1.0, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
+DERIVE_SCALES = (1.0, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
 
 
 @dataclass(frozen=True)
@@ -77,38 +78,50 @@ def plan(
     began = time.perf_counter() if began is None else began
     state = Search(config, data, folder, runtime)
     rates = measure(state)
-    sizes = len(state.train), len(state.validation)
+    counts = len(state.train), len(state.validation)
     if config.budget is not None and not sized:
         budget = parse_budget(config.budget)
         if budget.is_time:
-            left = Budget(budget.amount - (time.perf_counter() - began), True)
-            config = fit(config, left, rates, *sizes)
+            spent = time.perf_counter() - began
+            config = fit(config, budget, rates, *counts, spent=spent)
         else:
-            config = fit(config, budget, operations(state), *sizes)
-    return Plan(config, rates, rates.of(total_work(config, *sizes)))
+            config = fit(config, budget, operations(state), *counts)
+    del state
+    gc.collect()  # its weights and images would stay for long: keeper and state refer to each other
+    return Plan(config, rates, rates.of(total_work(config, *counts)))
 
 
 def measure(state: Search) -> Rates:
-    """Seconds for each kind of work. Changes nothing: no weights are updated, all draws are its own."""
-    config, runtime = state.config, state.runtime
+    """Seconds for each kind of work. Updates no weights; all draws are its own.
+
+    Raises UserError where the device has no memory for one architecture.
+    """
+    config = state.config
     archs = searchers.uniform(state.space, PROBES, state.draws("forecast"))
-    graphs = [state.evaluator.graph(arch) for arch in archs]
-    width = min(PROBES, config.weights.architectures_per_step)
-    training_batch = state.validation_batch(config.weights.batch_size, "forecast")
-    scoring_batch = state.validation_batch(config.controller.batch_size, "forecast")
-
-    def model(images: Tensor, step: int) -> Iterator[Output]:
-        first = step * width % PROBES
-        yield Output(state.supernet(images, (graphs + graphs)[first : first + width]))
-
-    # the faster of two rounds: another program that works for a moment must not halve the search
-    step_s = min(
-        seconds_per_step(model, state.supernet, training_batch, -(-PROBES // width), runtime) for _ in range(ROUNDS)
+    training_batch = random_batch(
+        state.train, config.weights.batch_size, state.data.mean, state.data.std, state.draws("forecast images")
     )
+    scoring_batch = state.validation_batch(config.controller.batch_size, "forecast")
+    steps = -(-PROBES // config.weights.architectures_per_step)
+    # the faster of two rounds: another program that works for a moment must not halve the search
+    step_s = min(_training_s(state, training_batch, steps) for _ in range(ROUNDS))
     scoring_s = min(_seconds(lambda: state.evaluator.score(archs, [scoring_batch])) for _ in range(ROUNDS))
     searcher = copy.deepcopy(state.searcher)
     update_s = min(_seconds(lambda: _update(searcher, config)) for _ in range(ROUNDS))
-    return Rates(step_s / (width * len(training_batch[0])), scoring_s / (PROBES * len(scoring_batch[0])), update_s)
+    child_images = config.weights.architectures_per_step * len(training_batch[0])
+    return Rates(step_s / child_images, scoring_s / (PROBES * len(scoring_batch[0])), update_s)
+
+
+def _training_s(state: Search, batch: Batch, steps: int) -> float:
+    """Seconds of a training step, in parts that fit into memory."""
+    while True:
+        try:
+            return seconds_per_step(state.model, state.supernet, batch, steps, state.runtime)
+        except torch.OutOfMemoryError:
+            pass  # what the failed pass holds is free after this block
+        state.supernet.zero_grad(set_to_none=True)
+        state.runtime.release_memory()
+        state.halve_chunk()
 
 
 def operations(state: Search) -> Rates:
@@ -118,64 +131,95 @@ def operations(state: Search) -> Rates:
     return Rates(2 * TRAINING_COST * macs, 2 * macs, 0.0)
 
 
-def fit(config: SearchConfig, budget: Budget, rates: Rates, train_images: int, validation_images: int) -> SearchConfig:
-    """The configuration with sizes that fill the budget. Raises UserError where it is too small for any."""
-    sizes, sized = (train_images, validation_images), config
+def fit(
+    config: SearchConfig,
+    budget: Budget,
+    rates: Rates,
+    train_images: int,
+    validation_images: int,
+    spent: float = 0.0,
+) -> SearchConfig:
+    """The configuration with sizes that fill the budget, of which `spent` is gone already.
+
+    The learning rate falls once over the epochs that there are: restarts would end anywhere in a cycle.
+    Raises UserError where the budget is too small for any size.
+    """
+    counts, left = (train_images, validation_images), budget.amount - spent
+    if config.weights.schedule == "cosine-restarts":
+        config = dataclasses.replace(config, weights=dataclasses.replace(config.weights, schedule="cosine"))
+    sized = config
     for scale in DERIVE_SCALES:
         sized = dataclasses.replace(config, derive=_scaled(config.derive, scale))
-        deriving = rates.of(derive_work(sized, *sizes))
+        deriving = rates.of(derive_work(sized, *counts))
         if deriving <= DERIVE_SHARE * budget.amount or scale == DERIVE_SCALES[-1]:
-            sized = _filled(sized, budget.amount - deriving, rates, sizes)
-            if rates.of(total_work(sized, *sizes)) <= budget.amount:
+            sized = _filled(sized, left - deriving, rates, counts)
+            if rates.of(total_work(sized, *counts)) <= left:
                 return sized
-    least = 1.1 * rates.of(total_work(sized, *sizes))
-    unit = f"{least:.0f}s" if budget.is_time else f"flops={least:.1e}"
+    least = 1.1 * (spent + rates.of(total_work(sized, *counts)))
+    unit = f"{math.ceil(least)}s" if budget.is_time else f"flops={least:.1e}"
     raise UserError(
         f"the budget must be large enough for {MIN_EPOCHS} short epochs and the choice of an architecture, here "
         f"about {unit}, but got {config.budget}; give a larger --budget or a smaller space"
     )
 
 
-def _filled(config: SearchConfig, room: float, rates: Rates, sizes: tuple[int, int]) -> SearchConfig:
+def _filled(config: SearchConfig, room: float, rates: Rates, counts: tuple[int, int]) -> SearchConfig:
     """As many epochs as there is room for; shorter ones where it is not enough for the fewest, if need be too much."""
-    warmup_share = config.controller.warmup_epochs / config.epochs
+    warmup_share = _warmup_share(config)
 
     def fits(length: SearchConfig, epochs: int) -> bool:
-        return rates.of(epochs_work(resized(length, epochs, warmup_share), 0, epochs, *sizes)) <= room
+        return rates.of(epochs_work(resized(length, epochs, warmup_share), 0, epochs, *counts)) <= room
 
     if not fits(config, MIN_EPOCHS):
         whole = config
-        share = _largest(lambda n: n <= 1000 and fits(_shortened(whole, n / 1000, sizes[0]), MIN_EPOCHS), 0)
-        config = _shortened(config, share / 1000, sizes[0])
+        share = _largest(lambda n: n <= 1000 and fits(_shortened(whole, n / 1000, counts[0]), MIN_EPOCHS), 0)
+        config = _shortened(config, share / 1000, counts[0])
     return resized(config, _largest(lambda n: fits(config, n), MIN_EPOCHS), warmup_share)
 
 
 def resized(config: SearchConfig, epochs: int, warmup_share: float) -> SearchConfig:
-    """The configuration with another number of epochs, and the same share of them as warm-up."""
+    """The configuration with another number of epochs, and a share of them as warm-up."""
     warmup = min(round(warmup_share * epochs), epochs - 1)
-    return dataclasses.replace(
-        config, epochs=epochs, controller=dataclasses.replace(config.controller, warmup_epochs=warmup)
-    )
+    return with_sizes(config, {**sizes(config), "epochs": epochs, "warmup_epochs": warmup})
 
 
-def replanned_epochs(state: Search, rates: Rates) -> int:
-    """The number of epochs that keeps to the time budget, judging by the time that the finished ones took.
+def _warmup_share(config: SearchConfig) -> float:
+    """The share of warm-up in the epochs, at most a half: the controller has to learn too."""
+    return min(0.5, config.controller.warmup_epochs / config.epochs) if config.searcher == "reinforce" else 0.0
 
-    It is the present one while that is expected to end near enough to the budget.
+
+def replanned(state: Search, rates: Rates) -> SearchConfig:
+    """The configuration with sizes that keep to the time budget, judging by the time that the work so far took.
+
+    It is the present one while that is expected to end near enough to the budget. Else the number of
+    epochs changes, the warm-up with it while it lasts, and choosing the architecture becomes cheaper where
+    it would take more than its share.
     """
-    assert state.config.budget is not None
-    budget_s = parse_budget(state.config.budget).amount
-    sizes = len(state.train), len(state.validation)
+    config, share = state.config, _warmup_share(state.initial)
+    assert config.budget is not None
+    budget_s = parse_budget(config.budget).amount
+    counts = len(state.train), len(state.validation)
     factor = (state.elapsed_s - state.overhead_s) / rates.of(state.done)
-    derive_s = rates.of(derive_work(state.config, *sizes))
+    warm = state.warmup
+    learned = config.searcher == "random" or state.epoch > config.controller.warmup_epochs
 
-    def end_s(epochs: int) -> float:
-        rest = epochs_work(state.config, state.epoch, epochs, *sizes)
-        return state.elapsed_s + factor * (rates.of(rest) + derive_s)
+    def rest_s(sized: SearchConfig) -> float:
+        work = epochs_work(sized, state.epoch, sized.epochs, *counts) + derive_work(sized, *counts)
+        return factor * rates.of(work)
 
-    if abs(end_s(state.epochs) - budget_s) <= TOLERANCE * budget_s:
-        return state.epochs
-    return _largest(lambda n: end_s(n) <= budget_s, max(state.epoch, state.config.controller.warmup_epochs + 1))
+    if abs(state.elapsed_s + rest_s(config) - budget_s) <= TOLERANCE * budget_s:
+        return config
+    for scale in DERIVE_SCALES:
+        cheaper = dataclasses.replace(config, derive=_scaled(config.derive, scale))
+        if factor * rates.of(derive_work(cheaper, *counts)) <= DERIVE_SHARE * budget_s:
+            break
+
+    def sized(epochs: int) -> SearchConfig:
+        warmup = min(max(round(share * epochs), state.epoch), epochs - 1) if warm else config.controller.warmup_epochs
+        return with_sizes(cheaper, {**sizes(cheaper), "epochs": epochs, "warmup_epochs": warmup})
+
+    least = state.epoch if learned else state.epoch + 1
+    return sized(_largest(lambda n: state.elapsed_s + rest_s(sized(n)) <= budget_s, least))
 
 
 def describe(config: SearchConfig, train_images: int) -> str:
@@ -218,12 +262,14 @@ def _scaled(derive: DeriveConfig, scale: float) -> DeriveConfig:
     def scaled(value: int, least: int) -> int:
         return max(min(value, least), round(scale * value))
 
+    alone = scale <= 0.2  # a finalist's training is the largest piece of all: better one than too few epochs
+
     return dataclasses.replace(
         derive,
         samples=scaled(derive.samples, 8),
         random=scaled(derive.random, 8),
-        finalists=scaled(derive.finalists, 2),
-        finalist_epochs=scaled(derive.finalist_epochs, 1),
+        finalists=scaled(derive.finalists, 1 if alone else 2),
+        finalist_epochs=scaled(derive.finalist_epochs, 1 if scale else 0),
     )
 
 

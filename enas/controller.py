@@ -49,9 +49,9 @@ class Controller(nn.Module):
         self.steps = tuple(spaces.steps(space))
         hidden = config.hidden
         sizes = {d.group: len(d.labels) for d in self.decisions if not d.sources}
-        named = {source for d in self.decisions for source in d.sources}
+        self.attended = {source for d in self.decisions for source in d.sources}
         # what connections come from without anything having been decided there (micro: a cell's inputs)
-        self.given_parts = tuple(sorted(named - {d.part for d in self.decisions}))
+        self.given_parts = tuple(sorted(self.attended - {d.part for d in self.decisions}))
         self.start = nn.Parameter(torch.empty(hidden))
         self.recurrent = (nn.LSTMCell if config.recurrence == "lstm" else nn.GRUCell)(hidden, hidden)
         self.embeddings = nn.ModuleDict({group: nn.Embedding(k, hidden) for group, k in sizes.items()})
@@ -82,6 +82,7 @@ class Controller(nn.Module):
         choices = torch.zeros(n, len(self.decisions), dtype=torch.long) if given is None else given
         active = torch.ones(n, len(self.decisions), dtype=torch.bool)
         log_probs, entropies, yes = [], [], []
+        moved: Tensor | None = None  # bool [n, 1], whether anything of this part is active
         probabilities: list[Tensor] = []
         for i, step in enumerate(self.steps):
             columns, first = list(step), self.decisions[step[0]]
@@ -120,9 +121,16 @@ class Controller(nn.Module):
                 new_x = self.embeddings[first.group](drawn[:, 0])
             moves = on.any(1, keepdim=True)
             x, h, c = torch.where(moves, new_x, x), torch.where(moves, new_h, h), torch.where(moves, new_c, c)
+            moved = moves if moved is None else moved | moves
             if self._ends_part(i):
-                anchors[first.part] = h
-                projected[first.part] = self.attention_anchor(h)
+                if first.part in self.attended:
+                    if not first.is_connection:  # the state has yet to hear of the part's last choice
+                        new_h, new_c = self._recur(x, h, c)
+                        h, c = torch.where(moved, new_h, h), torch.where(moved, new_c, c)
+                        x = torch.where(moved, self.start, x)
+                    anchors[first.part] = h
+                    projected[first.part] = self.attention_anchor(h)
+                moved = None
         skip_rates = torch.cat(yes, dim=1).nanmean(1) if yes else x.new_full((n,), torch.nan)
         return Rollout(
             choices,

@@ -21,7 +21,7 @@ from enas.records import DeriveRecord, FinalistRecord, Record, difference, finit
 from enas.runtime import derived_seed, versions
 from enas.scoring import ProxyScores
 from enas.spaces import Architecture
-from enas.standalone import Standalone
+from enas.standalone import OutOfMemory, Standalone
 from enas.training import UNLIMITED
 
 SCHEMA = 1  # of the result file
@@ -125,10 +125,14 @@ def _train_finalist(state: Search, finalist: dict[str, Any]) -> float | None:
         state.report(Work(training=images))
         state.keeper.tick()
 
-    while training.epoch < epochs:
-        training.train_epoch(after_step)
-    scores = training.score(state.validation)
-    state.finalist = None
+    try:
+        while training.epoch < epochs:
+            training.train_epoch(after_step)
+        scores = training.score(state.validation)
+    except OutOfMemory:
+        return None
+    finally:
+        state.finalist = None
     return None if bool(scores.failed.any()) else scores.accuracy.item()
 
 

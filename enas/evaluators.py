@@ -44,10 +44,11 @@ class SharedWeights:
             part = distinct[first : first + self.per_pass]
             try:
                 scores.append(self._score_pass(part, batches, on_step))
-            except torch.OutOfMemoryError:
-                self._halve()
+                first += len(part)
                 continue
-            first += len(part)
+            except torch.OutOfMemoryError:
+                pass  # what the failed pass holds is free after this block
+            self._halve()
         position = {arch: i for i, arch in enumerate(distinct)}
         order = torch.tensor([position[arch] for arch in archs])
         accuracy = torch.cat([s.accuracy for s in scores])[order]

@@ -19,7 +19,7 @@ from enas.evaluators import SharedWeights
 from enas.interrupts import Keeper, StopRequest
 from enas.objective import rewards
 from enas.ops import Noise
-from enas.plan import Work, weight_steps
+from enas.plan import Work, sizes, weight_steps, with_sizes
 from enas.records import EpochRecord, Record, collapse_warning, difference, mean
 from enas.runs import RunFolder, check_identity, identity
 from enas.runtime import Runtime, derived_seed, generator
@@ -27,7 +27,7 @@ from enas.searchers import Told
 from enas.spaces import Architecture
 from enas.standalone import Standalone
 from enas.supernet import Supernet
-from enas.training import EpochState, EpochStats, Output, sgd, train_epoch
+from enas.training import Batch, EpochState, EpochStats, Output, sgd, train_epoch
 
 SCHEMA = 2  # of the checkpoint
 OnWork = Callable[[int], None]
@@ -73,7 +73,9 @@ class Search:
         stop: StopRequest | None = None,
     ) -> None:
         seed = run_config.seed
-        self.config, self.data, self.folder, self.runtime = run_config, data, folder, runtime
+        self.initial = run_config
+        self.config = run_config  # with the present sizes: a time budget may change them on the way
+        self.data, self.folder, self.runtime = data, folder, runtime
         self.on_work, self.on_resume = on_work, on_resume
         self.space = spaces.build(run_config.space, data.input_shape, data.num_classes)
         self.train, self.validation = split(
@@ -87,7 +89,6 @@ class Search:
         self.keeper = Keeper(self.save, 60 * run_config.checkpoint_minutes, stop)
         self.identity = identity(run_config, data)
         self.epoch = 0
-        self.epochs = run_config.epochs  # as planned; a time budget may change it
         self.within = Within()
         self.num_records = 0
         self.done = Work()  # over all sessions
@@ -131,7 +132,7 @@ class Search:
         weights = self.config.weights
         done = self.epoch * self.steps + step
         archs = self.sample(weights.architectures_per_step, self.draws(f"architectures/{done}"))
-        drop_path = weights.drop_path * done / (self.epochs * self.steps)
+        drop_path = weights.drop_path * done / (self.config.epochs * self.steps)
         noise = Noise(derived_seed(self.config.seed, f"noise/{done}"), weights.dropout, drop_path)
         for i in range(0, len(archs), self.chunk):
             part = [self.evaluator.graph(arch) for arch in archs[i : i + self.chunk]]
@@ -145,26 +146,32 @@ class Search:
             self.report(Work(training=child_images))
             self.keeper.tick()
 
-        draws = self.draws(f"images/{self.epoch}")
-        batches = training_batches(self.train, weights.batch_size, data.augmentation, data.mean, data.std, draws)
+        def passes() -> Iterator[Batch]:  # over the training images, as many as the epoch has
+            for number in itertools.count():
+                draws = self.draws(f"images/{self.epoch}/{number}")
+                yield from training_batches(
+                    self.train, weights.batch_size, data.augmentation, data.mean, data.std, draws
+                )
+
         return train_epoch(
             self.model,
             self.optimizer,
-            itertools.islice(batches, first, self.steps),
+            itertools.islice(passes(), first, self.steps),
             self.steps,
             weights,
             self.runtime,
             epoch=self.epoch,
-            epochs=self.epochs,
+            epochs=self.config.epochs,
             state=self.within.weights,
             on_step=after_step,
-            on_out_of_memory=self._halve_chunk,
+            on_out_of_memory=self.halve_chunk,
         )
 
     def train_searcher(self) -> None:
         """Phase 2: ask, score on validation images, tell; what was told is kept in `within`."""
         controller, within = self.config.controller, self.within
-        while not self.warmup and len(within.told) < controller.updates:
+        updates = 0 if self.warmup or self.config.searcher == "random" else controller.updates  # it does not learn
+        while len(within.told) < updates:
             batch = self.validation_batch(controller.batch_size, f"reward/{self.epoch}/{len(within.told)}")
             proposals = self.searcher.ask(controller.architectures_per_update)
             start = time.perf_counter()
@@ -191,7 +198,7 @@ class Search:
         entropy = sum(figures.entropies.values())
         return EpochRecord(
             epoch=self.epoch,
-            epochs=self.epochs,
+            epochs=self.config.epochs,
             warmup=self.warmup,
             learning_rate=weights.learning_rate,
             train_loss=weights.loss,
@@ -248,7 +255,7 @@ class Search:
                 "schema": SCHEMA,
                 "identity": self.identity,
                 "epoch": self.epoch,
-                "epochs": self.epochs,
+                "sizes": sizes(self.config),
                 "within": self.within.state_dict(),
                 "chunks": [self.chunk, self.evaluator.per_pass],
                 "num_records": self.num_records,
@@ -280,7 +287,8 @@ class Search:
             self.supernet.load_state_dict(state["supernet"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.searcher.load_state_dict(state["searcher"])
-            self.epoch, self.epochs, self.derived = state["epoch"], state["epochs"], state["derived"]
+            self.epoch, self.derived = state["epoch"], state["derived"]
+            self.config = with_sizes(self.initial, state["sizes"])
             self.within, self.finalist_state = Within.restored(state["within"]), state["finalist"]
             self.chunk, self.evaluator.per_pass = state["chunks"]
             self.num_records, self.elapsed_before_s = state["num_records"], state["elapsed_s"]
@@ -296,7 +304,7 @@ class Search:
         self.done += work
         self.on_work(work.units)
 
-    def _halve_chunk(self) -> None:
+    def halve_chunk(self) -> None:
         """Train fewer architectures in one pass from now on. Raises UserError where it is one already."""
         if self.chunk == 1:
             raise UserError(

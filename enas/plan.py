@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
-from enas.config import SearchConfig
+from enas.config import DeriveConfig, SearchConfig
 from enas.data import training_steps
 
 # A training step costs about three forward passes: forward, and backward for inputs and for weights.
@@ -31,10 +33,28 @@ class Work:
         return Work(self.training * times, self.scoring * times, self.updates * times)
 
 
+def sizes(config: SearchConfig) -> dict[str, Any]:
+    """The sizes that a time budget may change while the search runs."""
+    return {
+        "epochs": config.epochs,
+        "warmup_epochs": config.controller.warmup_epochs,
+        "derive": dataclasses.asdict(config.derive),
+    }
+
+
+def with_sizes(config: SearchConfig, sizes: dict[str, Any]) -> SearchConfig:
+    """The configuration with such sizes."""
+    return dataclasses.replace(
+        config,
+        epochs=sizes["epochs"],
+        controller=dataclasses.replace(config.controller, warmup_epochs=sizes["warmup_epochs"]),
+        derive=DeriveConfig(**sizes["derive"]),
+    )
+
+
 def weight_steps(config: SearchConfig, train_images: int) -> int:
     """Training steps of the shared weights in an epoch: one pass over the images, or as many as are set."""
-    one_pass = training_steps(train_images, config.weights.batch_size)
-    return min(config.weights.steps or one_pass, one_pass)
+    return config.weights.steps or training_steps(train_images, config.weights.batch_size)
 
 
 def epoch_work(config: SearchConfig, epoch: int, train_images: int, validation_images: int) -> Work:
@@ -43,8 +63,8 @@ def epoch_work(config: SearchConfig, epoch: int, train_images: int, validation_i
     steps = weight_steps(config, train_images)
     training = steps * min(weights.batch_size, train_images) * weights.architectures_per_step
     scoring = 2 * derive.random_per_epoch * min(derive.images_per_epoch, validation_images)
-    resting = config.searcher == "reinforce" and epoch < controller.warmup_epochs
-    updates = 0 if resting else controller.updates
+    rests = config.searcher == "random" or epoch < controller.warmup_epochs
+    updates = 0 if rests else controller.updates
     scoring += updates * controller.architectures_per_update * min(controller.batch_size, validation_images)
     return Work(training, scoring, updates)
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from enas import checkpoint, config, spaces
 from enas.config import DataConfig, RetrainConfig
 from enas.cost import cost
@@ -20,7 +22,7 @@ from enas.records import RetrainRecord, finite
 from enas.runs import RunFolder, check_identity, identity
 from enas.runtime import Runtime, generator, versions
 from enas.spaces import Architecture, SearchSpace
-from enas.standalone import Standalone, score
+from enas.standalone import Standalone, out_of_memory, score
 from enas.training import seconds_per_step
 
 SCHEMA = 1
@@ -73,7 +75,10 @@ def forecast_s(run_config: RetrainConfig, data: DataSet, runtime: Runtime) -> fl
     sgd = run_config.sgd
     training = Standalone(space.graph(arch), data, data.train, sgd, run_config.epochs, run_config.seed, runtime)
     batch = random_batch(data.train, sgd.batch_size, data.mean, data.std, generator(run_config.seed, "forecast"))
-    step_s = seconds_per_step(training.model, training.network.train(), batch, PROBES, runtime)
+    try:
+        step_s = seconds_per_step(training.model, training.network.train(), batch, PROBES, runtime)
+    except torch.OutOfMemoryError:
+        out_of_memory()
     return step_s * training.steps * run_config.epochs
 
 

@@ -59,7 +59,7 @@ def compare(state: Search, archs: Sequence[Architecture], num_random: int) -> di
     result: dict[str, Any] = {
         "images": scores.images,
         "epoch": state.epoch,
-        "epochs": state.epochs,
+        "epochs": state.config.epochs,
         "architectures": rows,
     }
     if num_random:

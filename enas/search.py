@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from enas.budget import Rates, replanned_epochs
+from enas.budget import Rates, replanned
 from enas.config import SearchConfig, parse_budget
 from enas.data import DataSet
 from enas.derive import derive
@@ -36,7 +36,7 @@ def search(
     never stopped; when this call returns, the folder's records are those that the checkpoint knows.
     `on_work` hears of finished work, `on_resume` of what an earlier session did, both in forward passes
     of one image. `rates` are those of `budget.plan`: with them a search with a time budget changes its
-    number of epochs where the time that they take asks for it. `began` is the time.perf_counter() from
+    sizes where the time that the finished epochs took asks for it. `began` is the time.perf_counter() from
     which this session's time counts (default: now). Raises UserError where the checkpoint does
     not belong to this configuration or data, or where the disk is full; Stopped where `stop` asks for it.
     """
@@ -48,7 +48,7 @@ def search(
 
 
 def _epochs(state: Search, rates: Rates | None) -> Iterator[Record]:
-    while state.epoch < state.epochs:
+    while state.epoch < state.config.epochs:
         if state.within.stats is None:
             state.within.stats = state.train_shared_weights()
             state.save()
@@ -56,7 +56,7 @@ def _epochs(state: Search, rates: Rates | None) -> Iterator[Record]:
         record = state.finish_epoch()
         state.advance(record)
         if rates is not None and state.config.budget is not None and parse_budget(state.config.budget).is_time:
-            state.epochs = replanned_epochs(state, rates)
+            state.config = replanned(state, rates)
         state.save()
         yield record
     yield from derive(state)

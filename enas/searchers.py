@@ -107,8 +107,9 @@ def reinforce_loss(rollout: Rollout, old_log_probs: Tensor, advantage: Tensor, c
     ratio = torch.exp(rollout.log_probs - old_log_probs)
     clipped = ratio.clamp(1 - RATIO_CLIP, 1 + RATIO_CLIP)
     loss = -torch.minimum(ratio * advantage, clipped * advantage).mean()
-    if config.skip_weight and not bool(rollout.skip_rates.isnan().any()):
-        loss = loss + config.skip_weight * skip_penalty(rollout.skip_rates, config.skip_target).mean()
+    known = rollout.skip_rates[~rollout.skip_rates.isnan()]  # of architectures with a skip decision
+    if config.skip_weight and len(known):
+        loss = loss + config.skip_weight * skip_penalty(known, config.skip_target).mean()
     return loss
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from enas.config import StandaloneConfig
 from enas.data import DataSet, ImageSet, evaluation_batches, mixup, training_batches, training_steps
@@ -48,10 +48,7 @@ class Standalone:
             _auxiliary(graph, data.num_classes, seed).to(runtime.device) if config.auxiliary_weight else None
         )
         self.optimizer = sgd(nn.ModuleList([self.network] + ([self.auxiliary] if self.auxiliary else [])), config)
-        self.average: AveragedModel | None = None
-        if config.ema_decay:
-            average = get_ema_multi_avg_fn(config.ema_decay)  # type: ignore[no-untyped-call]
-            self.average = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
+        self.average = copy.deepcopy(self.network) if config.ema_decay else None
         self.epoch = 0
         self.state = EpochState()  # of the epoch at hand
 
@@ -64,8 +61,7 @@ class Standalone:
         """Train for the next epoch of the schedule, or for the rest of one that was interrupted."""
 
         def after_step(child_images: int) -> None:
-            if self.average is not None:
-                self.average.update_parameters(self.network)
+            self._update_average()
             on_step(child_images)
 
         self.network.train()
@@ -82,7 +78,7 @@ class Standalone:
             statistics=list(self.network.buffers()),
             auxiliary_weight=self.config.auxiliary_weight,
             on_step=after_step,
-            on_out_of_memory=_out_of_memory,
+            on_out_of_memory=out_of_memory,
         )
         self.epoch, self.state = self.epoch + 1, EpochState()
         return stats
@@ -96,6 +92,18 @@ class Standalone:
         auxiliary = self.auxiliary(features) if self.auxiliary is not None else None
         yield Output(logits[None], auxiliary=auxiliary)
 
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        """Move the average of weights and running statistics towards the network's."""
+        if self.average is None:
+            return
+        done = self.epoch * self.steps + self.state.step
+        # a short training must not end with an average of mostly its first steps
+        decay = min(self.config.ema_decay, (1 + done) / (10 + done))
+        pairs = zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True)
+        averages, present = zip(*pairs, strict=True)
+        torch._foreach_lerp_(averages, present, 1 - decay)
+
     def score(self, images: ImageSet, on_step: OnStep = lambda child_images: None) -> Scores:
         """Accuracy and loss [1] on `images`, with running batch-norm statistics; of the moving average of
         the weights where there is one."""
@@ -103,7 +111,7 @@ class Standalone:
 
     def final(self) -> Network:
         """The network that the training gives."""
-        return self.network if self.average is None else cast(Network, self.average.module)
+        return self.network if self.average is None else self.average
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -152,17 +160,21 @@ def score(
 def _auxiliary(graph: Graph, num_classes: int, seed: int) -> AuxiliaryClassifier:
     if graph.auxiliary is None:
         raise UserError(
-            "an auxiliary classifier needs a network of three stages, but this one has fewer; "
-            "set sgd.auxiliary_weight=0"
+            "an auxiliary classifier needs a network that halves its resolution, but this one does not; "
+            "set --auxiliary-weight 0"
         )
     auxiliary = AuxiliaryClassifier(graph.nodes[graph.auxiliary].shape, num_classes)
     initialise(auxiliary, generator(seed, "auxiliary"))
     return auxiliary.to(memory_format=torch.channels_last)
 
 
-def _out_of_memory() -> None:
-    # batch norm works on the whole batch, so a step of one network cannot be taken in parts
-    raise UserError(
+class OutOfMemory(UserError):
+    """The device has no memory for a training step of one network."""
+
+
+def out_of_memory() -> NoReturn:
+    """Raise OutOfMemory: batch norm works on the whole batch, so a step of one network has no parts."""
+    raise OutOfMemory(
         "the device must have memory for a training step, but it ran out; give a smaller --batch-size (and "
         "--lr-max in proportion)"
     )

@@ -57,7 +57,7 @@ def cpu(space: str | None = None) -> tuple[SearchConfig, RetrainConfig]:
         # half the batch for micro: one side's weights are trained in one step of thirty, so steps are what counts
         weights=WeightsConfig(batch_size=64 if micro else 128, lr_max=0.05 if micro else 0.1, lr_min=0.001),
         controller=ControllerConfig(
-            warmup_epochs=4 if micro else 8, batch_size=64, lr=3.5e-3 if micro else 1e-3, adam_eps=1e-4
+            warmup_epochs=4 if micro else 8, batch_size=64, lr=3.5e-3 if micro else 3e-3, adam_eps=1e-4
         ),
         derive=DeriveConfig(samples=40, random=40, finalists=3, finalist_epochs=1),
     )
@@ -77,8 +77,10 @@ def cifar10_macro(space: str | None = None) -> tuple[SearchConfig, RetrainConfig
         weights=WeightsConfig(schedule="cosine-restarts"),
         derive=DeriveConfig(samples=1000, random=1000, finalists=10, finalist_epochs=10),
     )
+    width, depth = _paper_scale(search.space)
     retrain = RetrainConfig(
-        width=96,
+        width=width,
+        depth=depth,
         space=search.space,
         sgd=StandaloneConfig(batch_size=100, schedule="cosine-restarts", lr_min=0.001, weight_decay=4e-4, dropout=0.5),
     )
@@ -96,10 +98,11 @@ def cifar10_micro(space: str | None = None) -> tuple[SearchConfig, RetrainConfig
         controller=ControllerConfig(lr=3.5e-3, updates=30, architectures_per_update=10, batch_size=160),
         derive=DeriveConfig(samples=1000, random=1000, finalists=10, finalist_epochs=10),
     )
+    width, depth = _paper_scale(search.space)
     retrain = RetrainConfig(
         epochs=630,
-        width=36,
-        depth=5,
+        width=width,
+        depth=depth,
         space=search.space,
         sgd=StandaloneConfig(
             batch_size=144,
@@ -151,6 +154,13 @@ PRESETS: dict[str, Preset] = {
     "cifar10-micro": cifar10_micro,
     "cifar10-fast": cifar10_fast,
 }
+
+
+def _paper_scale(space: SpaceOptions) -> tuple[int | None, int | None]:
+    """Width and depth of the paper's final networks; None: as searched."""
+    if isinstance(space, MicroOptions):
+        return 36, 5
+    return (96, None) if isinstance(space, MacroOptions) else (None, None)
 
 
 def _choose(space: str | None, *known: SpaceOptions) -> SpaceOptions:

@@ -140,7 +140,10 @@ class WeightsConfig(SgdConfig):
     """Phase 1: training the shared weights."""
 
     steps: int | None = setting(
-        None, "training steps in an epoch (default: one pass over the training images)", low=1, high=10**7
+        None,
+        "training steps in an epoch (default: those of one pass over the training images)",
+        low=1,
+        high=10**7,
     )
     architectures_per_step: int = setting(
         1,
@@ -164,7 +167,7 @@ class StandaloneConfig(SgdConfig):
     )
     ema_decay: float = setting(
         0.0,
-        "test a moving average of the weights, with this decay per step (0: the weights themselves)",
+        "test a moving average of the weights, with this decay per step, less at first (0: the weights themselves)",
         option="--ema-decay",
         low=0,
         high=0.99999,

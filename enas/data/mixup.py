@@ -18,6 +18,7 @@ def mixup(batch: Batch, num_classes: int, alpha: float, seed: int) -> Batch:
     """
     images, labels = batch
     share = float(np.random.default_rng(seed).beta(alpha, alpha))
-    partner = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).to(images.device)
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    partner = order.to(images.device, non_blocking=True)
     targets = F.one_hot(labels, num_classes).float()
     return torch.lerp(images[partner], images, share), torch.lerp(targets[partner], targets, share)

@@ -62,7 +62,7 @@ class MacroSpace:
             summands = [branch] + [self._at(builder, outputs, source, layer) for source in skips]
             outputs.append(builder.add("sum_norm", summands, self._shape(layer), f"layer{layer}/norm"))
         builder.add("classifier", (outputs[-1],), (self.num_classes, 1, 1), "classifier")
-        # behind the first layer of the last stage; a network of one or two layers has no such place
+        # behind the first layer of the last stage; a network of one layer has no such place
         auxiliary = outputs[reductions[-1] + 1] if (reductions := self._reductions()) else None
         return builder.graph(auxiliary)
 
