@@ -18,7 +18,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from enas import budget, config, runtime
-from enas.budget import DERIVE_SHARE, MIN_EPOCHS, Rates, fit, operations, plan, replanned_epochs
+from enas.budget import DERIVE_SHARE, MIN_EPOCHS, Rates, fit, operations, plan, replanned
 from enas.cli import main
 from enas.config import PRESETS, Budget, SearchConfig, parse_budget
 from enas.cost import cost
@@ -248,18 +248,22 @@ def test_the_number_of_epochs_follows_the_time_that_they_take(
     sizes = len(state.train), len(state.validation)
     monkeypatch.setattr(Search, "elapsed_s", property(lambda self: self.overhead_s + speed * rates.of(self.done)))
     changes = []
-    while state.epoch < state.epochs:
+    while state.epoch < state.config.epochs:
         state.done += epoch_work(begun, state.epoch, *sizes)
         state.epoch += 1
-        changes.append(replanned_epochs(state, rates) - state.epochs)
-        state.epochs += changes[-1]
-    state.done += derive_work(begun, *sizes)
+        changed = replanned(state, rates)
+        changes.append(changed.epochs - state.config.epochs)
+        state.config = changed
+    state.done += derive_work(state.config, *sizes)
     one_epoch = speed * rates.of(epoch_work(begun, begun.epochs, *sizes))
     assert 60 * 0.97 - one_epoch <= state.elapsed_s <= 60 * 1.03 + one_epoch
     if speed == 1.0:
-        assert not any(changes) and state.epochs == begun.epochs
+        assert not any(changes) and state.config == begun
     else:
-        assert (state.epochs > begun.epochs) == (speed < 1)
+        assert (state.config.epochs > begun.epochs) == (speed < 1)
+        ends = state.config
+        share = begun.controller.warmup_epochs / begun.epochs
+        assert abs(ends.controller.warmup_epochs - share * ends.epochs) <= 0.2 * ends.epochs  # it moved along
         assert sum(change != 0 for change in changes) < 5  # it settles
 
 
@@ -268,12 +272,14 @@ def test_a_machine_that_is_far_too_slow_still_lets_the_controller_learn(
 ) -> None:
     state = state_of(digits, tmp_path, "budget=60s", "epochs=30", "controller.warmup_epochs=12")
     rates = Rates(1e-4, 2e-5, 1e-3)
-    state.epoch, state.epochs = 2, 30
+    state.epoch = 2
     state.done = epochs_work(state.config, 0, 2, len(state.train), len(state.validation))
     monkeypatch.setattr(Search, "elapsed_s", property(lambda self: 100 * rates.of(self.done)))
-    assert replanned_epochs(state, rates) == 13
+    cut = replanned(state, rates)
+    assert (cut.epochs, cut.controller.warmup_epochs) == (3, 2)
+    assert (cut.derive.finalist_epochs, cut.derive.finalists) == (0, 1)
     state.epoch = 20
-    assert replanned_epochs(state, rates) == 20  # and none is taken back
+    assert replanned(state, rates).epochs == 20  # and none is taken back
 
 
 # ---- whole searches

@@ -71,19 +71,32 @@ def assert_equal_states(a: Standalone, b: Standalone) -> None:
 
 
 def test_the_average_equals_one_made_by_hand(digits: DataSet) -> None:
-    training = standalone(digits, ema_decay=0.8)
+    training = standalone(digits, ema_decay=0.3)
+    expected = copy.deepcopy(dict(training.network.state_dict()))
     seen: list[dict[str, Tensor]] = []
     for _ in range(2):
         training.train_epoch(lambda _: seen.append(copy.deepcopy(dict(training.network.state_dict()))))
     assert len(seen) == 8
-    expected = seen[0]  # it begins with the weights after the first step
-    for state in seen[1:]:
-        expected = {name: 0.8 * average + 0.2 * state[name] for name, average in expected.items()}
+    for n, state in enumerate(seen, start=1):
+        decay = min(0.3, (1 + n) / (10 + n))  # 0.18, 0.25, then 0.3
+        expected = {name: decay * average + (1 - decay) * state[name] for name, average in expected.items()}
     final = training.final().state_dict()
     assert final.keys() == expected.keys()
     for name, tensor in final.items():  # running statistics are averaged too
         torch.testing.assert_close(tensor, expected[name], rtol=1e-5, atol=1e-6)
     assert any("running_var" in name for name in final)
+
+
+def test_a_short_training_does_not_end_with_its_first_weights(digits: DataSet) -> None:
+    """A decay that is meant for thousands of steps, over 12 of them."""
+    averaged, plain = standalone(digits, ema_decay=0.9999), standalone(digits)
+    for training in (averaged, plain):
+        for _ in range(3):
+            training.train_epoch()
+    untrained = standalone(digits).score(digits.train).loss.item()
+    gained = untrained - plain.score(digits.train).loss.item()
+    assert gained > 0.1
+    assert untrained - averaged.score(digits.train).loss.item() > 0.5 * gained
 
 
 def test_the_average_is_what_is_scored_and_kept(digits: DataSet) -> None:
@@ -137,7 +150,7 @@ def test_the_auxiliary_classifier_reads_the_named_node(digits: DataSet) -> None:
 def test_a_network_without_a_place_for_it_is_refused(digits: DataSet) -> None:
     graph = macro(1, digits.input_shape, digits.num_classes).graph(Architecture("macro", (0,)))
     settings = StandaloneConfig(auxiliary_weight=0.4)
-    with pytest.raises(UserError, match="set sgd.auxiliary_weight=0"):
+    with pytest.raises(UserError, match="set --auxiliary-weight 0"):
         Standalone(graph, digits, digits.train, settings, 1, 0, CPU)
 
 
@@ -338,6 +351,6 @@ def test_a_retraining_saves_the_average_without_auxiliary_classifier(digits: Dat
     assert result["params"] == cost(graph).params
     saved = checkpoint.load(folder.checkpoint)["training"]
     for name, tensor in network.state_dict().items():
-        assert torch.equal(tensor, saved["average"][f"module.{name}"]), name
+        assert torch.equal(tensor, saved["average"][name]), name
         assert name in saved["network"]
     assert saved["auxiliary"]
