@@ -6,10 +6,11 @@ second one stops at once, which loses what came after the last checkpoint and no
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -24,8 +25,15 @@ class Stopped(Exception):
         self.number = number
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM where no `StopRequest` listens: it ends the command at once, but in good order, as Ctrl-C does."""
+
+
 class StopRequest:
-    """Listens for signals while it is entered (in the main thread; elsewhere signals are not ours)."""
+    """Listens for signals while it is entered (in the main thread; elsewhere signals are not ours).
+
+    A signal may come after the last tick: whoever enters this looks at `number` afterwards.
+    """
 
     def __init__(self) -> None:
         self.number: int | None = None
@@ -46,6 +54,23 @@ class StopRequest:
         if self.number is not None:
             raise KeyboardInterrupt
         self.number = number
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """Within this SIGTERM raises Terminated, where a process would otherwise end without a word."""
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, hear)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 class Keeper:

@@ -64,16 +64,24 @@ class RunFolder:
     def result(self) -> Path:
         return self.path / RESULT
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is a run: the configuration is the last file that `create` writes."""
+        return (self.path / CONFIG).exists()
+
     def check_new(self) -> None:
-        """Make the folder. Raises UserError where it already holds a run, or where it cannot hold one."""
-        if (self.path / CONFIG).exists():
+        """Make the folder. Raises UserError where it already holds a run, or where it cannot hold one.
+
+        What a process leaves that was killed while it began a run does not count.
+        """
+        if self.begun:
             raise UserError(
                 f"the output folder must not hold a run, but {self.path} does; resume that one or give another --output"
             )
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"the output must be a folder, but {self.path} is a file; give another --output")
         try:
-            if self.path.exists() and any(file.name != LOCK for file in self.path.iterdir()):
+            if self.path.exists() and not all(_is_leftover(file) for file in self.path.iterdir()):
                 raise UserError(
                     f"the output folder must be new or empty, but {self.path} holds other files; give another --output"
                 )
@@ -95,8 +103,10 @@ class RunFolder:
         """Make the folder and store the configuration; raises UserError as `check_new`.
 
         `beside`: further JSON files by name. The configuration comes last: with it the folder is a run.
+        Whoever calls has the folder to himself (`working`).
         """
         self.check_new()
+        (self.path / STEPS).unlink(missing_ok=True)  # of a run that was never begun
         for name, value in beside.items():
             checkpoint.write_json(self.path / name, value)
         self.store(run_config)
@@ -152,6 +162,11 @@ class RunFolder:
             raise UserError(f"{path} must be of schema {STEPS_SCHEMA}, but it is not; restore the file")
         return values if values.get("kind") == kind else None
 
+    def planned_epochs(self, default: int) -> int:
+        """Epochs of a search as its last record has them: a time budget changes them on the way."""
+        found = [record.get("epochs") for record in self.records() if record["kind"] == "epoch"]
+        return found[-1] if found and type(found[-1]) is int else default
+
     def append(self, record: Record) -> None:
         """Add one line to the records and see it onto the disk."""
         line = json.dumps(to_dict(record), allow_nan=False) + "\n"
@@ -188,3 +203,15 @@ class RunFolder:
         if path.exists():
             with open(path, encoding="utf-8", errors="replace") as file:
                 yield from file
+
+
+def _is_leftover(path: Path) -> bool:
+    """Whether a process that was killed while it began a run may have left this file."""
+    if path.name == STEPS:
+        try:
+            values = checkpoint.read_json(path)
+        except UserError:
+            return False
+        return isinstance(values, dict) and {"schema", "kind"} <= values.keys()
+    half_written = checkpoint.TEMPORARY.fullmatch(path.name) is not None
+    return path.name == LOCK or (half_written and path.name.startswith((f".{CONFIG}.", f".{STEPS}.")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -30,6 +31,23 @@ def stopping(owner: type, method: str, when: Callable[[Any], bool]) -> Iterator[
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(owner, method, stopped)
         yield
+
+
+@contextlib.contextmanager
+def signalled(owner: Any, method: str, number: int) -> Iterator[None]:
+    """Within this, the process gets a signal when `owner.method` is called for the first time, which then goes on."""
+    original, calls = getattr(owner, method), []
+
+    def called(*arguments: Any, **named: Any) -> Any:
+        calls.append(method)
+        if len(calls) == 1:
+            os.kill(os.getpid(), number)
+        return original(*arguments, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, method, called)
+        yield
+    assert calls
 
 
 def search_stops(epoch: int, seed: int = 0) -> contextlib.AbstractContextManager[None]:

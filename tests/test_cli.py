@@ -82,6 +82,44 @@ def test_options_beat_the_file_and_set_beats_options(tmp_path: Path) -> None:
     assert "batch_size = 7" in printed and "\nepochs = 6\n" in printed and "seed = 4\n" in printed
 
 
+def test_a_typed_space_beats_the_one_in_the_file(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(enas("search", "--seed", "7", "--width", "6", "--print-config").output)
+    printed = enas("search", "--config", tmp_path / "c.toml", "--space", "micro", "--print-config").output
+    assert 'name = "micro"' in printed and "layers" not in printed and "seed = 7\n" in printed
+    assert "width = 16\n" in printed, "the file's width is of another space"
+    printed = enas("search", "--config", tmp_path / "c.toml", "--space", "macro", "--print-config").output
+    assert printed == (tmp_path / "c.toml").read_text()
+    (tmp_path / "c.toml").write_text("space = 3\n")
+    fails("search", "--config", tmp_path / "c.toml", "--space", "micro", match="space must be a table")
+
+
+def test_a_typed_preset_beats_the_one_in_the_file(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text('preset = "quick"\nepochs = 5\n')
+    printed = enas("search", "--config", tmp_path / "c.toml", "--preset", "cpu", "--print-config").output
+    expected = enas("search", "--preset", "cpu", "--epochs", "5", "--print-config").output
+    assert printed == expected and 'preset = "cpu"' in printed
+    assert 'preset = "quick"' in enas("search", "--config", tmp_path / "c.toml", "--print-config").output
+    for assignment in ("preset=cpu", " preset = cpu"):
+        fails("search", "--set", assignment, "--print-config", match="a preset must be given with --preset")
+    (tmp_path / "c.toml").write_text("preset = 3\n")
+    fails("search", "--config", tmp_path / "c.toml", match="preset must be one of")
+
+
+@pytest.mark.parametrize(
+    ("cutout", "side", "expected"),
+    [(0, 32, 16), (0, 16, 0), (8, 32, 8), (8, 12, 8), (20, 32, 20)],
+    ids=["the preset's", "too large", "typed", "typed for small images", "typed, larger"],
+)
+def test_cutout_of_a_retraining(searched: Path, tmp_path: Path, cutout: int, side: int, expected: int) -> None:
+    """The preset's retraining has one of 16, its search none."""
+    values = json.loads((searched / "result.json").read_text())
+    values["config"]["preset"], values["config"]["data"]["cutout"] = "cifar10-fast", cutout
+    (tmp_path / "result.json").write_text(json.dumps({**values, "input_shape": [1, side, side]}))
+    printed = enas("retrain", tmp_path / "result.json", "--print-config").output
+    assert f"\ncutout = {expected}\n" in printed
+    assert ("warning: retraining goes without the preset's cutout" in printed) == (not expected)
+
+
 def test_show(searched: Path, retrained: Path) -> None:
     text = enas("show", searched).output
     assert text.startswith("macro:") and "layer 1: " in text and text.count("finalist: ") == 2

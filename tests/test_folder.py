@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,14 +13,15 @@ from typing import Any
 import pytest
 import torch
 
-from enas import checkpoint
+from enas import checkpoint, data
 from enas.config import DataConfig
 from enas.data import ImageSet, load
 from enas.errors import UserError
 from enas.phases import Search
 from enas.runs import LOCK, RunFolder
 from enas.standalone import Standalone
-from tests.stops import TINIER_OPTIONS, search_stops, stopping
+from enas.tracking import Progress, TensorBoard
+from tests.stops import TINIER_OPTIONS, search_stops, signalled, stopping
 from tests.test_cli import RETRAIN, enas, fails, images
 from tests.test_search import comparable
 
@@ -88,6 +91,83 @@ def test_half_written_files_are_cleared_away(interrupted: Path) -> None:
     assert enas("search", "--resume", interrupted).exit_code == 0
     names = {path.name for path in interrupted.iterdir()}
     assert names >= set(kept) and not names & set(left)
+
+
+def test_a_run_whose_beginning_was_killed(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    with stopping(RunFolder, "store", lambda folder: True):
+        result = enas("search", *TINIER_OPTIONS, "--seeds", "2", "--output", path)
+    assert result.exit_code == 130 and f"interrupted: no run was begun in {path}; start again" in result.output
+    (path / ".config.json.4711").write_text("{")
+    (path / ".steps.json.4711").write_text("{")
+    assert (path / "steps.json").exists()
+    fails("search", "--resume", path, match="must be a run folder")
+    assert enas("search", *TINIER_OPTIONS, "--output", path).exit_code == 0
+    names = {file.name for file in path.iterdir()}
+    assert "config.json" in names and not names & {".config.json.4711", ".steps.json.4711", "steps.json"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("steps.json", "[]"), ("steps.json", "mine"), ("steps.json", "{}"), (".notes.json.5", ""), (".config.json", "")],
+)
+def test_files_that_no_beginning_left(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    fails("search", *TINIER_OPTIONS, "--output", tmp_path, match="must be new or empty")
+    assert (tmp_path / name).read_text() == content
+
+
+@pytest.mark.parametrize(("number", "text"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "stopped by SIGTERM")])
+def test_signals_before_there_is_a_run(tmp_path: Path, interrupted: Path, number: signal.Signals, text: str) -> None:
+    before, path, trained = signal.getsignal(number), tmp_path / "new", tmp_path / "trained"
+    retrain: list[str | Path] = ["retrain", "macro:0", *RETRAIN, "--width", "4", "--output"]
+    assert enas(*retrain, trained).exit_code == 0
+    commands: list[tuple[list[str | Path], str]] = [
+        (["search", *TINIER_OPTIONS, "--output", path], f"{text}: no run was begun in {path}; start again\n"),
+        (["run", *TINIER_OPTIONS, "--output", path], f"{text}: no run was begun in {path}; start again\n"),
+        ([*retrain, path], f"{text}: no run was begun in {path}; start again\n"),
+        (["score", interrupted, "--random", "2"], f"{text}\n"),
+        (["evaluate", trained, "--data", "digits"], f"{text}\n"),
+    ]
+    for command, expected in commands:
+        with signalled(data, "load", number):
+            result = enas(*command)
+        assert result.exit_code == 128 + number and result.output.splitlines(True)[-1] == expected, result.output
+    assert signal.getsignal(number) is before
+    assert not (path / "config.json").exists()
+
+
+def test_signals_before_the_first_checkpoint_and_after_the_last_step(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    with stopping(Search, "train_shared_weights", lambda search: True):
+        result = enas("search", *TINIER_OPTIONS, "--output", path)
+    assert result.exit_code == 130
+    assert f"interrupted: there is no checkpoint yet; go on with --resume and the run's folder, {path}" in result.output
+    with signalled(TensorBoard, "finish", signal.SIGTERM):
+        result = enas("search", "--resume", path)
+    assert result.exit_code == 143
+    assert f"stopped by SIGTERM, but {path} is finished; see enas show {path}" in result.output
+    assert enas("show", path).exit_code == 0
+
+
+def test_a_resumed_search_shows_the_epochs_that_a_budget_changed(
+    interrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    totals: list[int] = []
+    original = Progress.__init__
+
+    def noted(self: Progress, total: int, description: str) -> None:
+        totals.append(total)
+        original(self, total, description)
+
+    monkeypatch.setattr(Progress, "__init__", noted)
+    records = interrupted / "records.jsonl"
+    text = records.read_text()
+    for planned in (2, 7):
+        records.write_text(text.replace('"epochs": 2', f'"epochs": {planned}'))
+        with stopping(Search, "train_searcher", lambda search: True):
+            assert f"| {planned} epochs, about" in enas("search", "--resume", interrupted).output
+    assert totals[1] > 2 * totals[0]
 
 
 def test_writing_leaves_the_name_that_is_cleared_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,6 +258,13 @@ def test_the_images_of_a_retraining_move(tmp_path: Path) -> None:
     assert enas("retrain", "--resume", run, "--data", tmp_path / "moved").exit_code == 0
     losses = [checkpoint.read_json(path / "result.json")["test_loss"] for path in (run, tmp_path / "whole")]
     assert losses[0] == losses[1]
+
+
+def test_the_fingerprint_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    digits = load(DataConfig(name="digits"), torch.device("cpu"))
+    first = digits.fingerprint()
+    monkeypatch.setattr(hashlib, "sha256", None)
+    assert digits.fingerprint() == first
 
 
 def test_the_fingerprint_is_of_all_images_labels_and_classes() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 
 from enas import checkpoint
 from enas.runs import RunFolder
-from tests.stops import TINIER_OPTIONS, retraining_stops, search_stops
+from enas.standalone import Standalone
+from enas.tracking import TensorBoard
+from tests.stops import TINIER_OPTIONS, retraining_stops, search_stops, signalled
 from tests.test_cli import RETRAIN, enas, fails
 from tests.test_search import assert_same_run, comparable
 
@@ -61,6 +64,38 @@ def test_interrupted_in_every_step(whole: Path, tmp_path: Path) -> None:
     assert finished.exit_code == 0 and finished.output.count("is finished") == 3 and "derived" in finished.output
 
 
+@pytest.mark.parametrize(("owner", "method"), [(Standalone, "score"), (TensorBoard, "finish")])
+def test_a_signal_after_the_last_step_of_the_search(whole: Path, tmp_path: Path, owner: type, method: str) -> None:
+    """While the last finalist is scored, or the result stands already: the retraining must not begin."""
+    path = tmp_path / "run"
+    with signalled(owner, method, signal.SIGTERM):
+        stopped = enas("run", *RUN, "--seed", "3", "--output", path)
+    assert stopped.exit_code == 143, stopped.output
+    assert f"stopped by SIGTERM: the state is saved; go on with --resume and the run's folder, {path}" in stopped.output
+    assert (path / "result.json").exists() and not (path / "retrain").exists()
+    with signalled(TensorBoard, "finish", signal.SIGINT):  # of the retraining: its test set is read
+        assert enas("run", "--resume", path).exit_code == 130
+    assert (path / "retrain" / "result.json").exists() and not (path / "resnet20").exists()
+    with signalled(TensorBoard, "finish", signal.SIGTERM):
+        stopped = enas("run", "--resume", path)
+    assert stopped.exit_code == 143 and f"{path} is finished" in stopped.output
+    assert enas("run", "--resume", path).exit_code == 0
+    for name in PARTS:
+        same_retraining(path / name, whole / name)
+
+
+def test_a_cutout_of_the_preset_that_is_too_large(tmp_path: Path) -> None:
+    """Digits have 8 pixels, the preset's cutout 16."""
+    retrain = ["--retrain-epochs", "1", "--retrain-set", "width=2", "--retrain-set", "sgd.batch_size=399"]
+    arguments = ["--preset", "cifar10-fast", *TINIER_OPTIONS, "--data", "digits", *retrain]
+    result = enas("run", *arguments, "--output", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert "warning: retraining goes without the preset's cutout of 16: the images have 8 pixels" in result.output
+    assert checkpoint.read_json(tmp_path / "run" / "retrain" / "config.json")["data"]["cutout"] == 0
+    typed = ["--retrain-set", "data.cutout=16", "--output", tmp_path / "typed"]
+    fails("run", *arguments, *typed, match="--cutout must be smaller than the images' 8 pixels, but got 16")
+
+
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
@@ -72,6 +107,11 @@ def test_interrupted_in_every_step(whole: Path, tmp_path: Path) -> None:
         (["--retrain-set", "data.name=pets"], "must leave the architecture and the images to the search"),
         (["--retrain-set", "data.split_seed=4"], "must leave the architecture and the images to the search"),
         (["--retrain-set", "data.cutout=8"], "--cutout must be smaller"),
+        (["--retrain-set", "depth=2"], "--retrain-set: space macro scales by width alone, but got depth"),
+        (
+            ["--set", "space.layers=1", "--retrain-set", "sgd.auxiliary_weight=0.4"],
+            "--retrain-set: an auxiliary classifier needs a network of three stages",
+        ),
         (["--set", "controller.lrr=1"], "there is no setting controller.lrr"),
         (["--output", "taken"], "must be new or empty"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import statistics
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import pytest
 from enas import checkpoint
 from enas.aggregate import MEASURES, aggregate, summary
 from enas.errors import UserError
+from enas.phases import Search
 from enas.runs import RunFolder
-from tests.stops import TINIER_OPTIONS, search_stops
+from enas.tracking import TensorBoard
+from tests.stops import TINIER_OPTIONS, search_stops, signalled, stopping
 from tests.test_cli import enas, fails
 from tests.test_search import assert_same_run, comparable
 
@@ -102,6 +105,30 @@ def test_interrupted_searches_go_on(searched: Path, tmp_path: Path) -> None:
     again = enas("search", "--resume", path)
     assert again.exit_code == 0 and "is finished" in again.output and "over the seeds" in again.output
     assert (path / "result.json").stat().st_mtime_ns == before
+
+
+def test_a_signal_after_the_last_step_of_one_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "all"
+    with signalled(TensorBoard, "finish", signal.SIGTERM):
+        result = enas("search", *TINIER_OPTIONS, "--seeds", "2", "--output", path)
+    assert result.exit_code == 143 and f"go on with --resume and the run's folder, {path}\n" in result.output
+    assert (path / "seed-0" / "result.json").exists() and not (path / "seed-1").exists()
+
+
+def test_a_budget_is_each_ones(tmp_path: Path) -> None:
+    assert "K times of it in all" in " ".join(enas("search", "--help").output.split())
+    with stopping(Search, "train_shared_weights", lambda search: True):
+        result = enas("search", *TINIER_OPTIONS, "--budget", "5m", "--seeds", "2", "--output", tmp_path / "all")
+    assert "2 searches, each with the whole budget of 5m" in result.output
+
+
+def test_epochs_that_a_budget_changed(tmp_path: Path) -> None:
+    path = tmp_path / "all"
+    with search_stops(epoch=1, seed=1):
+        enas("search", *TINIER_OPTIONS, "--seeds", "2", "--output", path)
+    records = path / "seed-1" / "records.jsonl"
+    records.write_text(records.read_text().replace('"epochs": 2', '"epochs": 7'))
+    assert "seed 1: 1 of 7 epochs" in enas("show", path).output
 
 
 def test_what_is_refused(searched: Path, tmp_path: Path) -> None:

@@ -14,25 +14,25 @@ from enas.cli.run import run
 from enas.cli.score import score
 from enas.cli.search import search
 from enas.cli.show import evaluate, show
+from enas.cli.work import heard
 from enas.errors import UserError
-from enas.interrupts import Stopped
+from enas.interrupts import terminable
 
 
 class Group(click.Group):
-    """Prints UserError as one line and exits with 2; a signal says how to go on."""
+    """Prints UserError as one line and exits with 2; a signal ends a command that has nothing to save at once."""
 
     def invoke(self, context: click.Context) -> Any:
         try:
-            return super().invoke(context)
+            with terminable():
+                return super().invoke(context)
         except UserError as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(2)
-        except Stopped as stopped:
-            click.echo(f"{stopped}: the state is saved; go on with --resume and the run's folder", err=True)
-            sys.exit(128 + stopped.number)
-        except KeyboardInterrupt:
-            click.echo("interrupted: the last checkpoint is intact; go on with --resume and the run's folder", err=True)
-            sys.exit(130)
+        except KeyboardInterrupt as error:
+            text, code = heard(error)
+            click.echo(text, err=True)
+            sys.exit(code)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

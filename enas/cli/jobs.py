@@ -29,7 +29,11 @@ def searching(place: Place[SearchConfig]) -> Ready[SearchConfig]:
     plan = budget.plan(place.config, data, folder, runtime, place.began, sized=place.resuming)
     validation = round(len(data.train) * plan.config.data.validation_fraction)
     sizes = len(data.train) - validation, validation
-    epochs = plan.config.epochs
+    planned = plan.config
+    if place.resuming:  # the configuration stays the one that the run began with, whatever became of its epochs
+        planned = dataclasses.replace(planned, epochs=folder.planned_epochs(planned.epochs))
+    epochs = planned.epochs
+    work = total_work(planned, *sizes)
     warned = False
 
     def records(on_work: OnWork, on_resume: OnWork, stop: StopRequest) -> Iterator[Record]:
@@ -59,11 +63,12 @@ def searching(place: Place[SearchConfig]) -> Ready[SearchConfig]:
         space=space,
         name="search",
         headline=f"{space.name}: {spaces.size(space):.2g} architectures",
-        forecast_s=plan.forecast_s,
-        units=total_work(plan.config, *sizes).units,
+        epochs=epochs,
+        forecast_s=plan.rates.of(work),
+        units=work.units,
         records=records,
         show=show,
-        note=f"budget {given}: {budget.describe(plan.config, sizes[0])}" if given is not None else None,
+        note=f"budget {given}: {budget.describe(planned, sizes[0])}" if given is not None else None,
     )
 
 
@@ -94,6 +99,7 @@ def retraining(place: Place[RetrainConfig]) -> Ready[RetrainConfig]:
         space=space,
         name="retrain",
         headline=f"{run_config.arch[:60]}: {counts.params:,} parameters, {counts.macs:,} MACs",
+        epochs=run_config.epochs,
         forecast_s=forecast_s(run_config, data, runtime),
         units=run_config.epochs * training_steps(len(data.train), batch) * min(len(data.train), batch),
         records=records,

@@ -37,10 +37,9 @@ def settings(config_class: type[SearchConfig] | type[RetrainConfig]) -> Callable
     return decorate
 
 
-def apply(base: Any, config_file: Path | None, options: Mapping[str, Any], assignments: typing.Iterable[str]) -> Any:
-    """The configuration after the file, then the options that were given, then `--set`."""
-    if config_file is not None:
-        base = config.update(base, read_toml(config_file))
+def apply(base: Any, file: Mapping[str, Any], options: Mapping[str, Any], assignments: typing.Iterable[str]) -> Any:
+    """The configuration after the file's settings, then the options that were given, then `--set`."""
+    base = config.update(base, file)
     for path, _, _ in _fields(type(base)):
         value = options.get(_parameter(path))
         if value is not None:
@@ -51,17 +50,28 @@ def apply(base: Any, config_file: Path | None, options: Mapping[str, Any], assig
     return config.from_text(base, assignments)
 
 
-def preset_name(preset: str | None, config_file: Path | None) -> str:
-    """The preset to start from: the option's, else the file's, else `quick`."""
-    if preset is None and config_file is not None:
-        preset = read_toml(config_file).get("preset")
-    if preset is not None and (not isinstance(preset, str) or preset not in PRESETS):
-        raise UserError(f"preset must be one of {', '.join(PRESETS)}, but {config_file} has {preset!r}")
-    return preset or "quick"
+def preset_and_file(preset: str | None, space: str | None, file: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The preset to start from (`quick` where none is named), and the settings of the file that apply.
+
+    preset, space: as typed, which beats the file: its preset does not apply beside a typed one, nor do its
+    options of another space than the typed one.
+    """
+    values = dict(file)
+    named = values.get("preset", "quick")
+    if not isinstance(named, str) or named not in PRESETS:
+        raise UserError(f"preset must be one of {', '.join(PRESETS)}, but the file of --config has {named!r}")
+    if preset is not None:
+        values.pop("preset", None)
+    of_space = values.get("space")
+    if space is not None and isinstance(of_space, Mapping) and of_space.get("name", space) != space:
+        del values["space"]
+    return preset or named, values
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """A TOML file as nested dictionaries. Raises UserError where it is missing or malformed."""
+def read_toml(path: Path | None) -> dict[str, Any]:
+    """A TOML file as nested dictionaries (no file: none). Raises UserError where it is missing or malformed."""
+    if path is None:
+        return {}
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

@@ -12,7 +12,7 @@ from enas.cli import options
 from enas.cli.jobs import retraining
 from enas.cli.output import print_retrain_result
 from enas.cli.targets import REFERENCES, retrain_base
-from enas.cli.work import resumed, work
+from enas.cli.work import interruptible, resumed, work
 from enas.config import RetrainConfig
 
 
@@ -45,9 +45,10 @@ def retrain(
         run_config, folder = resumed(RetrainConfig(), resume, fields, given), resume
     else:
         base, default = retrain_base(target, reference, preset)
-        run_config = options.apply(base, config_file, fields, assignments)
+        run_config = options.apply(base, options.read_toml(config_file), fields, assignments)
         folder = output or default
     if print_config:
         click.echo(options.to_toml(config.to_dict(run_config)))
         return
-    print_retrain_result(folder, work(retraining, run_config, folder, resuming=resume is not None))
+    with interruptible(folder):
+        print_retrain_result(folder, work(retraining, run_config, folder, resuming=resume is not None))

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from enas import config
+from enas import config, spaces
 from enas.cli import options
 from enas.cli.jobs import retraining, searching
 from enas.cli.output import print_found, print_networks
 from enas.cli.search import search_options, search_settings
 from enas.cli.targets import REFERENCES, for_network, recipe
-from enas.cli.work import begun, with_images_at, work
+from enas.cli.work import Job, Place, Ready, begun, interruptible, with_images_at, work
 from enas.config import RetrainConfig, RunConfig, SearchConfig
 from enas.errors import UserError
+
+if TYPE_CHECKING:
+    from enas.data import DataSet
 
 KIND = "run"
 DERIVED = "retrain"  # folder of what the search found; a reference's has the reference's name
@@ -47,24 +50,41 @@ def run(
     --retrain-epochs and --retrain-set; seed, device and number format go for all.
     """
     others = (reference, retrain_epochs, retrain_set)
+    assignments = (() if retrain_epochs is None else (f"epochs={retrain_epochs}",)) + retrain_set
     run_config, path = search_settings(resume=resume, others=others, **given)
     if resume is not None:
         retrain_config, reference = _begun(path)
     else:
-        epochs = () if retrain_epochs is None else (f"epochs={retrain_epochs}",)
-        retrain_config = _retraining(run_config, (*epochs, *retrain_set))
+        retrain_config = _retraining(run_config, assignments)
     if print_config:
         click.echo(options.to_toml(config.to_dict(run_config)))
         click.echo("# the retraining (--retrain-set):")
         click.echo("\n".join(f"# {line}" for line in options.to_toml(config.to_dict(retrain_config)).splitlines()))
         return
-    _run(run_config, retrain_config, reference, path, resuming=resume is not None)
+
+    def job(place: Place[SearchConfig]) -> Ready[SearchConfig]:
+        """The search, begun once it is known that what comes after it can be done."""
+        from enas.runs import STEPS, STEPS_SCHEMA
+
+        if place.resuming:
+            return searching(place)
+        planned = _retraining(run_config, assignments, place.data.input_shape[1])
+        for name in filter(None, (DERIVED, reference)):
+            _check_network(planned, reference if name == reference else None, place.data)
+        steps = {"schema": STEPS_SCHEMA, "kind": KIND, "reference": reference, "retrain": config.to_dict(planned)}
+        return dataclasses.replace(searching(place), beside={STEPS: steps})
+
+    with interruptible(path, path / (reference or DERIVED)):
+        _run(job, run_config, path, resuming=resume is not None)
 
 
-def _retraining(run_config: SearchConfig, assignments: tuple[str, ...]) -> RetrainConfig:
-    """The recipe for all networks, with everything about it checked that can be before the search."""
+def _retraining(run_config: SearchConfig, assignments: tuple[str, ...], side: int | None = None) -> RetrainConfig:
+    """The recipe for all networks, with everything about it checked that can be without images.
+
+    side: of the images in pixels, where it is known.
+    """
     shared = {field.name: getattr(run_config, field.name) for field in dataclasses.fields(RunConfig)}
-    base = config.update(recipe(run_config), shared)
+    base = config.update(recipe(run_config, side=side), shared)
     try:
         found: RetrainConfig = config.from_text(base, assignments)
         config.check(found)
@@ -92,18 +112,31 @@ def _begun(path: Path) -> tuple[RetrainConfig, str | None]:
     return config.update(RetrainConfig(), steps.get("retrain") or {}), reference
 
 
-def _run(
-    run_config: SearchConfig, retrain_config: RetrainConfig, reference: str | None, path: Path, *, resuming: bool
-) -> None:
-    from enas.data import load
-    from enas.runs import STEPS, STEPS_SCHEMA, RunFolder
-    from enas.runtime import start
+def _check_network(planned: RetrainConfig, reference: str | None, data: DataSet) -> None:
+    """Raise UserError where no network can be trained as planned, whichever architecture the search finds."""
+    from enas.data import augmentation
+    from enas.retrain import network_space
 
-    if not resuming and retrain_config.data != run_config.data:
-        load(retrain_config.data, start(run_config).device)  # what is wrong with it must not show after the search
-    steps = {"schema": STEPS_SCHEMA, "kind": KIND, "reference": reference}
-    steps["retrain"] = config.to_dict(retrain_config)
-    found = work(searching, run_config, path, resuming=resuming, beside={STEPS: steps})
+    # how large a network is and where it has stages does not depend on the architecture, so any one will do
+    space = spaces.build(planned.space, data.input_shape, data.num_classes)
+    first = spaces.to_text(space, spaces.settled(space, [0] * len(space.decisions)))
+    try:
+        augmentation(planned.data, data.input_shape[1], data.augmentation.flip)
+        scaled, arch = network_space(for_network(planned, first, reference), data)
+        if planned.sgd.auxiliary_weight and scaled.graph(arch).auxiliary is None:
+            raise UserError(
+                "an auxiliary classifier needs a network of three stages, but this one has fewer; "
+                "set sgd.auxiliary_weight=0"
+            )
+    except UserError as error:
+        raise UserError(f"--retrain-set: {error}") from None
+
+
+def _run(job: Job[SearchConfig], run_config: SearchConfig, path: Path, *, resuming: bool) -> None:
+    from enas.runs import RunFolder
+
+    found = work(job, run_config, path, resuming=resuming)
+    retrain_config, reference = _begun(path)
     images = RunFolder(path).config(SearchConfig()).data
     results = {}
     for name in filter(None, (DERIVED, reference)):

@@ -14,7 +14,7 @@ from enas.cli.jobs import searching
 from enas.cli.output import print_search_result
 from enas.cli.searches import begun_seeds, search_seeds
 from enas.cli.targets import default_folder
-from enas.cli.work import resumed, work
+from enas.cli.work import interruptible, resumed, work
 from enas.config import PRESETS, SEARCHABLE, SearchConfig
 from enas.errors import UserError
 
@@ -48,8 +48,11 @@ def search_settings(
     if resume is not None:
         given = (config_file, assignments, preset, space, output, *others)
         return resumed(SearchConfig(), resume, fields, given), resume
-    base = PRESETS[options.preset_name(preset, config_file)](space)[0]
-    run_config: SearchConfig = options.apply(base, config_file, fields, assignments)
+    name, values = options.preset_and_file(preset, space, options.read_toml(config_file))
+    for assignment in assignments:
+        if assignment.partition("=")[0].strip() == "preset":
+            raise UserError(f"a preset must be given with --preset, but got --set {assignment}; --set changes no sizes")
+    run_config: SearchConfig = options.apply(PRESETS[name](space)[0], values, fields, assignments)
     if run_config.space.name not in SEARCHABLE:
         raise UserError(f"space must be one of {', '.join(SEARCHABLE)}, but {run_config.space.name} has no decisions")
     return run_config, output or default_folder(run_config.space.name)
@@ -58,7 +61,10 @@ def search_settings(
 @click.command()
 @search_options
 @click.option(
-    "--seeds", type=click.IntRange(2, 1000), metavar="K", help="search K times, with seeds --seed and the next ones"
+    "--seeds",
+    type=click.IntRange(2, 1000),
+    metavar="K",
+    help="search K times, with seeds --seed and the next ones; a --budget is each one's, so K times of it in all",
 )
 def search(print_config: bool, seeds: int | None, resume: Path | None, **given: Any) -> None:
     """Search an architecture: alternate between shared weights and controller, then choose.
@@ -72,7 +78,8 @@ def search(print_config: bool, seeds: int | None, resume: Path | None, **given: 
         return
     if resume is not None:
         seeds = begun_seeds(path)
-    if seeds is not None:
-        search_seeds(run_config, seeds, path, resuming=resume is not None)
-    else:
-        print_search_result(path, work(searching, run_config, path, resuming=resume is not None))
+    with interruptible(path):
+        if seeds is not None:
+            search_seeds(run_config, seeds, path, resuming=resume is not None)
+        else:
+            print_search_result(path, work(searching, run_config, path, resuming=resume is not None))

@@ -61,6 +61,8 @@ def search_seeds(run_config: SearchConfig, seeds: int, path: Path, *, resuming: 
             steps = {"schema": STEPS_SCHEMA, "kind": KIND, "seeds": seeds, "images": data.fingerprint()}
             folder.create(run_config, {STEPS: steps})
         del data  # each search loads its own
+        if run_config.budget is not None:
+            click.echo(f"{seeds} searches, each with the whole budget of {run_config.budget}", err=True)
         results = {}
         for seed in range(run_config.seed, run_config.seed + seeds):
             child = path / f"seed-{seed}"
@@ -117,7 +119,7 @@ def _unfinished(path: Path, seeds: int) -> dict[str, Any]:
         child = RunFolder(path / f"seed-{seed}")
         stored = begun(SearchConfig(), child.path, run_config.data)
         done = sum(record["kind"] == "epoch" for record in child.records())
-        epochs = None if stored is None else stored.epochs
+        epochs = None if stored is None else child.planned_epochs(stored.epochs)
         runs.append({"seed": seed, "finished": child.result.exists(), "epochs_done": done, "epochs": epochs})
     return {"kind": KIND, "finished": False, "runs": runs}
 

@@ -193,7 +193,7 @@ def _unfinished(path: Path) -> tuple[dict[str, Any], list[str]]:
     kind = "retrain" if isinstance(run_config, RetrainConfig) else "search"
     records = [record for record in folder.records() if record["kind"] == ("retrain" if retraining else "epoch")]
     go_on = f"enas {kind} --resume {path}"
-    epochs = records[-1].get("epochs", run_config.epochs) if records else run_config.epochs  # a budget may change it
+    epochs = folder.planned_epochs(run_config.epochs)
     values: dict[str, Any] = {"kind": kind, "finished": False, "epochs_done": len(records), "epochs": epochs}
     values |= {"resume": go_on, "config": config.to_dict(run_config)}
     lines = [f"{path} is not finished: {len(records)} of {epochs} epochs; go on: {go_on}"]

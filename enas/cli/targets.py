@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import click
+
 from enas import config, spaces
 from enas.cli.output import precision
 from enas.config import PRESETS, RetrainConfig, SearchConfig
@@ -40,7 +42,7 @@ def retrain_base(target: str | None, reference: str | None, preset: str | None) 
         if not isinstance(run_config, SearchConfig):
             raise UserError(f"{path} must be the result of a search, but it is a retraining's; give its architecture")
         default = result_path.parent / ("retrain" if reference is None else reference)
-        return for_network(recipe(run_config, preset), found, reference), default
+        return for_network(recipe(run_config, preset, result.space.input_shape[1]), found, reference), default
     if target is not None and reference is not None:
         raise UserError(f"retrain takes a run or result beside --reference, but {target!r} is neither; leave one out")
     space = None
@@ -55,13 +57,22 @@ def retrain_base(target: str | None, reference: str | None, preset: str | None) 
     return for_network(PRESETS[preset or "quick"](space)[1], target, reference), default_folder("retrain")
 
 
-def recipe(run_config: SearchConfig, preset: str | None = None) -> RetrainConfig:
-    """How networks are trained after a search: its preset's settings, or another's, on its images and in its space."""
-    name = preset or (run_config.preset if run_config.preset in PRESETS else "quick")
-    base = PRESETS[name](run_config.space.name)[1]
-    images = config.to_dict(run_config.data)
-    if base.data.cutout:  # the preset's retraining augments more than its search
-        images["cutout"] = base.data.cutout
+def recipe(run_config: SearchConfig, preset: str | None = None, side: int | None = None) -> RetrainConfig:
+    """How networks are trained after a search: its preset's settings, or another's, on its images and in its space.
+
+    side: of the images in pixels, where it is known. A preset's cutout that leaves nothing of them is left
+    out, with a warning; a cutout of the user's stays.
+    """
+    own = run_config.preset if run_config.preset in PRESETS else "quick"
+    base = PRESETS[preset or own](run_config.space.name)[1]
+    images, cutout = config.to_dict(run_config.data), base.data.cutout
+    usual = PRESETS[own](run_config.space.name)[0].data.cutout
+    if cutout and run_config.data.cutout == usual:  # the preset's retraining augments more than its search
+        if side is None or cutout < side:
+            images["cutout"] = cutout
+        else:
+            text = f"warning: retraining goes without the preset's cutout of {cutout}: the images have {side} pixels"
+            click.echo(text, err=True)
     return config.update(base, {"data": images, "space": config.to_dict(run_config.space)})  # type: ignore[no-any-return]
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
 
@@ -15,10 +18,10 @@ from enas.cli.output import data_line, duration, reading, runtime_line
 from enas.cli.targets import Config, read_result, start
 from enas.config import DataConfig
 from enas.errors import UserError
+from enas.interrupts import Stopped, StopRequest, Terminated
 
 if TYPE_CHECKING:
     from enas.data import DataSet
-    from enas.interrupts import StopRequest
     from enas.records import Record
     from enas.runs import RunFolder
     from enas.runtime import Runtime
@@ -34,20 +37,24 @@ class Ready(Generic[Config]):
 
     config: with all sizes. space: of the architectures. name: what the progress bar is called.
     headline: what is searched or trained, in a few words.
+    epochs: as planned by now, which a time budget may have changed since the run began.
     forecast_s: seconds of the whole run; units: its work as the progress bar counts it.
     records: begins or continues; the call itself checks that the folder's checkpoint belongs to the configuration.
     show: tells the user of one record. note: a further line about the sizes.
+    beside: further JSON files of a new folder, by name.
     """
 
     config: Config
     space: SearchSpace
     name: str
     headline: str
+    epochs: int
     forecast_s: float
     units: int
     records: Callable[[OnWork, OnWork, StopRequest], Iterator[Record]]
     show: Callable[[Record, Progress], None]
     note: str | None = None
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,14 +98,13 @@ def work(
     *,
     resuming: bool,
     images: str | None = None,
-    beside: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Do the whole job in the folder `path`, or what is left of it, and return what its result file holds.
 
-    images: the fingerprint that they must have. beside: further JSON files of a new folder.
-    Nobody else can work there meanwhile. Raises UserError, see the parts; Stopped after a signal.
+    images: the fingerprint that they must have.
+    Nobody else can work there meanwhile. Raises UserError, see the parts; Stopped after a signal, also
+    where the job came to its end before the signal was heeded.
     """
-    from enas.interrupts import StopRequest
     from enas.records import to_dict
     from enas.runs import RunFolder
     from enas.tracking import Progress, TensorBoard
@@ -122,9 +128,9 @@ def work(
             check_images(data, images, path)
         ready = job(Place(run_config, data, folder, runtime, resuming, began))
         if not resuming:
-            folder.create(ready.config, beside or {})
+            folder.create(ready.config, ready.beside)
         click.echo(
-            f"{data_line(data)} | {ready.headline} | {runtime_line(runtime)} | {ready.config.epochs} epochs, "
+            f"{data_line(data)} | {ready.headline} | {runtime_line(runtime)} | {ready.epochs} epochs, "
             f"about {duration(ready.forecast_s)}" + (" in all" if resuming else ""),
             err=True,
         )
@@ -139,14 +145,50 @@ def work(
                     board.write(to_dict(record))
                     ready.show(record, progress)
                 board.finish(read_result(path).values)
+        if stop.number is not None:  # it came after the last step, and nothing may begin after it
+            raise Stopped(stop.number)
     return read_result(path).values
+
+
+@contextlib.contextmanager
+def interruptible(path: Path, last: Path | None = None) -> Iterator[None]:
+    """Where a signal ends the work in the run folder `path`, say what is left of it and exit.
+
+    last: the folder whose result is the end of all work there (default: `path`).
+    """
+    from enas.runs import RunFolder
+
+    try:
+        yield
+    except (Stopped, KeyboardInterrupt) as error:
+        text, code = heard(error)
+        if RunFolder(last or path).result.exists():
+            click.echo(f"{text}, but {path} is finished; see enas show {last or path}", err=True)
+        elif not RunFolder(path).begun:
+            click.echo(f"{text}: no run was begun in {path}; start again", err=True)
+        else:
+            kept = [RunFolder(folder).checkpoint.exists() for folder in (path, *path.iterdir())]
+            saved = "the state is saved" if isinstance(error, Stopped) else "the last checkpoint is intact"
+            saved = saved if any(kept) else "there is no checkpoint yet"
+            click.echo(f"{text}: {saved}; go on with --resume and the run's folder, {path}", err=True)
+        sys.exit(code)
+
+
+def heard(error: Stopped | KeyboardInterrupt) -> tuple[str, int]:
+    """What ended a command, in words, and its exit code: 128 and the signal's number."""
+    if isinstance(error, Stopped):
+        return str(error), 128 + error.number
+    if isinstance(error, Terminated):
+        return str(Stopped(signal.SIGTERM)), 128 + signal.SIGTERM
+    return "interrupted", 128 + signal.SIGINT
 
 
 def begun(default: Config, path: Path, images: DataConfig) -> Config | None:
     """The stored configuration of the run in this folder, its images where `images` says; None where none was begun."""
-    from enas.runs import CONFIG, RunFolder
+    from enas.runs import RunFolder
 
-    return with_images_at(images, RunFolder(path).config(default)) if (path / CONFIG).exists() else None
+    folder = RunFolder(path)
+    return with_images_at(images, folder.config(default)) if folder.begun else None
 
 
 def with_images_at(images: DataConfig, run_config: Config) -> Config:

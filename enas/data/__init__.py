@@ -11,7 +11,7 @@ pipeline.py    batches; trivial.py is TrivialAugment
 mixup.py       mixtures of images
 """
 
-from enas.data.loading import load, places
+from enas.data.loading import augmentation, load, places
 from enas.data.mixup import mixup
 from enas.data.pipeline import (
     augment,
@@ -30,6 +30,7 @@ __all__ = [
     "DataSet",
     "ImageSet",
     "augment",
+    "augmentation",
     "draw_augmentation",
     "evaluation_batches",
     "load",

@@ -46,8 +46,8 @@ def load(config: DataConfig, device: torch.device) -> DataSet:
         name, flip = printable(os.path.basename(path)), True
         classes, train, test = load_folder(path, config)
     mean, std = channel_statistics(train.images)
-    augmentation = _augmentation(config, train.images.shape[1], flip)
-    return DataSet(name, classes, train.to(device), test.to(device), mean, std, augmentation)
+    varied = augmentation(config, train.images.shape[1], flip)
+    return DataSet(name, classes, train.to(device), test.to(device), mean, std, varied)
 
 
 def places(config: DataConfig) -> dict[str, str | None]:
@@ -100,7 +100,7 @@ def _plain(name: str) -> str:
     return "".join(filter(str.isalnum, name.lower()))
 
 
-def _augmentation(config: DataConfig, size: int, flip: bool) -> Augmentation:
+def augmentation(config: DataConfig, size: int, flip: bool) -> Augmentation:
     """The resolved augmentation for square images of `size`, or UserError if it leaves nothing to see."""
     padding = max(1, size // 8) if config.crop_padding is None else config.crop_padding
     for setting, value in (("--cutout", config.cutout), ("data.crop_padding", padding)):

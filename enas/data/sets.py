@@ -5,6 +5,7 @@ Shapes: N images, H W C. Images stay uint8 with the channels last until a batch 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import dataclass
 
@@ -79,6 +80,10 @@ class DataSet:
 
     def fingerprint(self) -> str:
         """A hash of all images, labels and classes, to tell data sets apart; where they lie does not matter."""
+        return self._fingerprint
+
+    @functools.cached_property  # it reads every byte, on a GPU after a copy; nobody changes the images
+    def _fingerprint(self) -> str:
         digest = hashlib.sha256(repr(self.classes).encode())
         for part in (self.train, self.test):
             for tensor in (part.images, part.labels):
