@@ -306,6 +306,13 @@ def test_a_search_with_a_budget_of_operations(tmp_path: Path) -> None:
     assert not (tmp_path / "r" / "config.json").exists()
 
 
+def test_a_number_of_epochs_beside_a_budget_is_refused(tmp_path: Path) -> None:
+    arguments = ["search", "--budget", "40m", "--epochs", "10", "--output", str(tmp_path / "run")]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2 and "--epochs and --budget must not be given together" in result.output
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_search_replans_and_resumes_with_its_new_number_of_epochs(
     digits: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

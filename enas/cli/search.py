@@ -53,6 +53,11 @@ def search_settings(
         if assignment.partition("=")[0].strip() == "preset":
             raise UserError(f"a preset must be given with --preset, but got --set {assignment}; --set changes no sizes")
     run_config: SearchConfig = options.apply(PRESETS[name](space)[0], values, fields, assignments)
+    if fields.get("epochs") is not None and run_config.budget is not None:
+        raise UserError(
+            f"--epochs and --budget must not be given together, because a budget decides the number of epochs, but got "
+            f"{fields['epochs']} and {run_config.budget}; leave one out"
+        )
     if run_config.space.name not in SEARCHABLE:
         raise UserError(f"space must be one of {', '.join(SEARCHABLE)}, but {run_config.space.name} has no decisions")
     return run_config, output or default_folder(run_config.space.name)
