@@ -7,13 +7,14 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from enas.config import ControllerConfig
 from enas.controller import Controller
 from enas.spaces import SearchSpace, size
-from tests.toys import Toy, all_archs, as_tensor, macro, random_archs, seeded
+from tests.toys import Toy, all_archs, as_tensor, macro, micro, random_archs, seeded
 
-SPACES = {"toy": Toy(), "macro1": macro(1), "macro2": macro(2)}
+SPACES: dict[str, SearchSpace] = {"toy": Toy(), "macro1": macro(1), "macro2": macro(2), "micro1": micro(1)}
 
 
 def policy(space: SearchSpace, scale: float = 8, seed: int = 1, **changes: object) -> Controller:
@@ -26,27 +27,31 @@ def policy(space: SearchSpace, scale: float = 8, seed: int = 1, **changes: objec
     return controller
 
 
-@pytest.mark.parametrize("layers", [1, 2, 6])
-def test_read_gives_what_sample_gave(layers: int) -> None:
-    controller = policy(macro(layers)).float()
+@pytest.mark.parametrize("recurrence", ["lstm", "gru"])
+@pytest.mark.parametrize("space", [macro(1), macro(2), macro(6), micro(3)])
+def test_read_gives_what_sample_gave(space: SearchSpace, recurrence: str) -> None:
+    controller = policy(space, recurrence=recurrence).float()
     sampled = controller.sample(32, seeded())
     read = controller.read(sampled.choices)
-    assert sampled.log_probs.std() > 0.1 or layers == 1
+    assert sampled.log_probs.std() > 0.1 or len(space.decisions) == 1
     torch.testing.assert_close(read.log_probs, sampled.log_probs, rtol=0, atol=1e-6)
     torch.testing.assert_close(read.entropies, sampled.entropies, rtol=0, atol=1e-6)
     assert read.log_probs.requires_grad
     assert not sampled.log_probs.requires_grad
 
 
-def test_batched_equals_one_by_one() -> None:
-    space = macro(6)
-    controller = policy(space)
+@pytest.mark.parametrize("recurrence", ["lstm", "gru"])
+@pytest.mark.parametrize("space", [macro(6), micro(3)])
+def test_batched_equals_one_by_one(space: SearchSpace, recurrence: str) -> None:
+    controller = policy(space, recurrence=recurrence)
     choices = as_tensor(random_archs(space, 12))
     batched = controller.read(choices)
     single = [controller.read(row[None]) for row in choices]
     for field in ("log_probs", "entropies", "skip_rates"):
         alone = torch.cat([getattr(rollout, field) for rollout in single])
-        torch.testing.assert_close(getattr(batched, field), alone, rtol=0, atol=1e-12)
+        torch.testing.assert_close(
+            getattr(batched, field), alone, rtol=0, atol=1e-12, equal_nan=True
+        )  # micro: no skips
     assert batched.log_probs.std() > 0.1
 
 
@@ -131,6 +136,27 @@ def test_a_high_temperature_flattens_the_policy() -> None:
     assert hot.item() == pytest.approx(math.log(size(space)), abs=0.01)
 
 
+def test_a_choice_of_an_input_is_by_attention_to_what_the_inputs_were() -> None:
+    """In micro the choice changes what follows, and scores that are all shifted alike change nothing."""
+    space = micro(2)
+    controller = policy(space)
+    second = next(d for d, decision in enumerate(space.decisions) if decision.name == "normal/node2/x/input")
+    choices = torch.zeros(3, len(space.decisions), dtype=torch.long)
+    choices[:, second] = torch.arange(3)
+    rollout = controller.read(choices)
+    assert torch.equal(rollout.probabilities[second][0], rollout.probabilities[second][1])
+    later = rollout.probabilities[second + 1]
+    assert min((later[i] - later[j]).abs().max().item() for i, j in ((0, 1), (0, 2), (1, 2))) > 1e-4
+    # with all scores far beyond tanh's range they would be equal, and no gradient could tell them apart again
+    shifted = policy(space)
+    shifted.attention_value = nn.Linear(8, 1).double()
+    with torch.no_grad():
+        shifted.attention_value.weight.copy_(controller.attention_value.weight)
+        shifted.attention_value.bias.fill_(50.0)
+    torch.testing.assert_close(shifted.read(choices).log_probs, rollout.log_probs)
+    assert rollout.probabilities[second].std() > 0.05
+
+
 def test_same_generator_same_samples() -> None:
     controller = policy(macro(4))
     assert torch.equal(controller.sample(20, seeded(3)).choices, controller.sample(20, seeded(3)).choices)
@@ -149,13 +175,15 @@ def test_skip_rates_are_the_mean_probability_of_yes() -> None:
         assert policy(without).sample(3, seeded()).skip_rates.isnan().all()
 
 
-def test_every_parameter_gets_a_gradient_from_a_macro_rollout() -> None:
-    space = macro(3)
-    controller = policy(space)
+@pytest.mark.parametrize("recurrence", ["lstm", "gru"])
+@pytest.mark.parametrize("space", [macro(3), micro(3)])
+def test_every_parameter_gets_a_gradient(space: SearchSpace, recurrence: str) -> None:
+    controller = policy(space, recurrence=recurrence)
     controller.read(as_tensor(random_archs(space, 4))).log_probs.sum().backward()  # type: ignore[no-untyped-call]
     for name, parameter in controller.named_parameters():
         if name == "given_anchors":
-            assert not parameter.numel()  # every connection of macro comes from a layer
-            continue
+            assert parameter.shape == (0 if space.name == "macro" else 4, 8)  # micro: the inputs of both cells
+            if not parameter.numel():
+                continue
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name

@@ -5,10 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -162,37 +158,6 @@ def test_killed_before_the_first_checkpoint_starts_over(tmp_path: Path, digits: 
     folder.create(tiny())
     (folder.path / "records.jsonl").write_text('{"kind": "epoch"')
     assert_same_run(run(tmp_path / "run", digits, tiny()), whole)
-
-
-def _until(condition: Any, process: subprocess.Popen[bytes], limit_s: float = 60) -> None:
-    start = time.monotonic()
-    while not condition():
-        assert process.poll() is None, "the search ended before it could be killed"
-        assert time.monotonic() - start < limit_s, "the search did not get there"
-        time.sleep(0.005)
-
-
-@pytest.mark.parametrize(("where", "records"), [("weights", 2), ("derive", 4)])
-def test_sigkill_and_resume(tmp_path: Path, where: str, records: int) -> None:
-    """The command line killed in the weight training of epoch 2, or in the first finalist's training."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "enas", "search"]
-    # one thread in all runs: the number of threads is part of what makes a run repeatable
-    settings = [part for text in [*TINY, "threads=1", "derive.finalist_epochs=8"] for part in ("--set", text)]
-    path = tmp_path / "killed"
-    process = subprocess.Popen([*command, *settings, "--output", str(path)], env=environment, stderr=subprocess.DEVNULL)
-    folder = RunFolder(path)
-    _until(lambda: len(folder.records()) >= records, process)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not folder.result.exists()
-    resume = [*command, "--resume", str(path)]
-    subprocess.run(resume, env=environment, check=True, capture_output=True)
-    whole = RunFolder(tmp_path / "whole")
-    subprocess.run([*command, *settings, "--output", str(whole.path)], env=environment, check=True, capture_output=True)
-    assert_same_run(folder, whole)
-    finished = subprocess.run(resume, env=environment, check=True, capture_output=True, text=True)
-    assert "is finished" in finished.stdout  # resuming a finished run exits with 0
 
 
 def test_checkpoint_of_another_run_is_refused(tmp_path: Path, digits: DataSet, whole: RunFolder) -> None:

@@ -1,0 +1,147 @@
+"""A search on a device whose memory holds fewer architectures than it would like to run together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from enas import checkpoint, runtime
+from enas.data import DataSet, load
+from enas.errors import UserError
+from enas.evaluators import SharedWeights
+from enas.graph import Graph
+from enas.phases import Search
+from enas.runs import RunFolder
+from enas.runtime import Runtime
+from enas.search import search
+from enas.supernet import Supernet
+from tests.test_search import assert_same_run, comparable, tiny
+from tests.toys import images, macro, random_archs, seeded
+
+FOUR = ("weights.architectures_per_step=4", "epochs=2", "derive.finalist_epochs=0")
+CPU = Runtime(torch.device("cpu"), torch.float32, 1)
+
+
+@pytest.fixture(scope="module")
+def digits() -> DataSet:
+    return load(tiny().data, torch.device("cpu"))
+
+
+def limit(monkeypatch: pytest.MonkeyPatch, training: int, scoring: int) -> list[tuple[str, int]]:
+    """Let passes of more architectures run out of memory. Returns a log of all passes."""
+    passes: list[tuple[str, int]] = []
+    forward = Supernet.forward
+
+    def limited(self: Supernet, x: Tensor, graphs: Sequence[Graph], noise: Any = None) -> Tensor:
+        kind, most = ("training", training) if noise is not None else ("scoring", scoring)
+        passes.append((kind, len(graphs)))
+        if len(graphs) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, x, graphs, noise)
+
+    monkeypatch.setattr(Supernet, "forward", limited)
+    return passes
+
+
+def run(
+    path: Path, data: DataSet, prepare: Callable[[Search], None] = lambda state: None, stop_after: int | None = None
+) -> RunFolder:
+    run_config, folder = tiny(*FOUR), RunFolder(path)
+    if not (path / "config.json").exists():
+        folder.create(run_config)
+    original = Search.restore
+
+    def restored(self: Search) -> None:
+        original(self)
+        prepare(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Search, "restore", restored)
+        for count, _ in enumerate(search(run_config, data, folder, runtime.start(run_config)), start=1):
+            if count == stop_after:
+                break
+    return folder
+
+
+def small(state: Search) -> None:
+    """As if the search had known what fits."""
+    state.chunk, state.evaluator.per_pass = 2, 2
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory, digits: DataSet) -> RunFolder:
+    """A search in small passes from the beginning."""
+    return run(tmp_path_factory.mktemp("known") / "run", digits, small)
+
+
+def test_passes_are_halved_until_they_fit(
+    tmp_path: Path, digits: DataSet, known: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes = limit(monkeypatch, training=2, scoring=3)
+    limited = run(tmp_path / "limited", digits)
+    assert_same_run(limited, known)
+    records = [record for record in limited.records() if record["kind"] == "epoch"]
+    assert [(record["training_chunk"], record["scoring_chunk"]) for record in records] == [(2, 2)] * 2
+    # tried once each; the supernet learns nothing twice
+    assert [n for kind, n in passes if kind == "training" and n > 2] == [4]
+    assert [n for kind, n in passes if kind == "scoring" and n > 3] == [6, 4]
+    assert checkpoint.load(limited.checkpoint)["chunks"] == [2, 2]
+
+
+def test_the_result_is_that_of_large_passes(tmp_path: Path, digits: DataSet, known: RunFolder) -> None:
+    """But for rounding: sums have another order. Two epochs, of which the controller rests in the first."""
+    large = run(tmp_path / "large", digits, stop_after=1).records()[0]
+    small_passes = known.records()[0]
+    assert (large["training_chunk"], large["scoring_chunk"]) == (4, 8)
+    for name in ("train_loss", "grad_norm", "learning_rate"):
+        assert small_passes[name] == pytest.approx(large[name], rel=1e-3), name
+    assert small_passes["train_accuracy"] == pytest.approx(large["train_accuracy"], abs=0.005)
+    assert small_passes["choice_shares"] == large["choice_shares"]
+
+
+def test_what_fits_is_remembered(
+    tmp_path: Path, digits: DataSet, known: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        limit(patch, training=2, scoring=2)
+        run(tmp_path / "run", digits, stop_after=1)
+    passes = limit(monkeypatch, training=4, scoring=8)  # now there would be room
+    assert comparable(run(tmp_path / "run", digits).records()) == comparable(known.records())
+    assert max(n for _, n in passes) == 2
+
+
+@pytest.mark.parametrize(
+    ("training", "scoring", "match"),
+    [
+        (0, 8, "memory for a training step of one architecture, but it ran out; the last checkpoint is intact"),
+        (4, 0, "memory to score one architecture, but it ran out; the last checkpoint is intact"),
+    ],
+)
+def test_no_room_for_one_architecture_is_one_line_for_the_user(
+    tmp_path: Path, digits: DataSet, monkeypatch: pytest.MonkeyPatch, training: int, scoring: int, match: str
+) -> None:
+    passes = limit(monkeypatch, training, scoring)
+    with pytest.raises(UserError, match=match):
+        run(tmp_path / "run", digits)
+    failing = [n for kind, n in passes if (kind == "training") == (training == 0)]
+    assert failing[-3:] == [4, 2, 1]
+
+
+def test_scores_are_those_of_large_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    space = macro(3)
+    supernet, archs = Supernet(space, seeded()), random_archs(space, 7)
+    batches = [(images(6, (3, 8, 8), seed=i), torch.arange(6) % 5) for i in range(2)]
+    expected = SharedWeights(supernet, space, CPU).score(archs, batches)
+    released: list[None] = []
+    monkeypatch.setattr(Runtime, "release_memory", lambda self: released.append(None))
+    limit(monkeypatch, training=0, scoring=3)
+    evaluator = SharedWeights(supernet, space, CPU, per_pass=16)
+    scores = evaluator.score(archs, batches)
+    torch.testing.assert_close(scores.loss, expected.loss, rtol=1e-5, atol=1e-6)
+    assert torch.equal(scores.accuracy, expected.accuracy)
+    assert evaluator.per_pass == 2 and len(released) == 3  # 16 and 8 (of seven), 4
