@@ -7,6 +7,7 @@ import hashlib
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,15 @@ def test_files_that_no_beginning_left(tmp_path: Path, name: str, content: str) -
     assert (tmp_path / name).read_text() == content
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C as in a terminal: a shell lets programs in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(("number", "text"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "stopped by SIGTERM")])
 def test_signals_before_there_is_a_run(tmp_path: Path, interrupted: Path, number: signal.Signals, text: str) -> None:
     before, path, trained = signal.getsignal(number), tmp_path / "new", tmp_path / "trained"
