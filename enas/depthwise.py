@@ -1,10 +1,10 @@
 """Depthwise convolution whose backward pass is as fast as its forward pass, also in bfloat16 on a CPU.
 
-oneDNN's bfloat16 gradients of depthwise convolutions fall back to slow reference code in two cases
-(measured on two cores of an AMD EPYC with torch 2.14, 128 images of 16x32x32, benchmarks/depthwise.py):
-the weights of 5x5 kernels (20 ms, of 3x3 kernels 0.3 ms) and the input at stride 2 (22 ms, at stride 1
-1.2 ms). Both can be had from the fast cases: the taps of a 5x5 kernel are those of four 3x3 kernels on
-shifted inputs, and a stride is a stride of 1 whose skipped outputs have no gradient.
+oneDNN's bfloat16 gradients of depthwise convolutions fall back to slow reference code in two cases: the
+weights of 5x5 kernels, and the input at stride 2. Both can be had from fast cases: the taps of a 5x5
+kernel are those of four 3x3 kernels on shifted inputs, and a stride is a stride of 1 whose skipped outputs
+have no gradient. Forward and backward pass of 128 images of 16x32x32 on two cores of an AMD EPYC, torch
+2.14 (benchmarks/depthwise.py): 5x5 26 ms by torch, 6.0 ms here; 3x3 at stride 2 15 ms and 1.3 ms.
 """
 
 from __future__ import annotations
