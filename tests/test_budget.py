@@ -18,7 +18,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from enas import budget, config, runtime
-from enas.budget import DERIVE_SHARE, MIN_EPOCHS, Rates, fit, operations, plan, replanned
+from enas.budget import DERIVE_SCALES, DERIVE_SHARE, MIN_EPOCHS, Rates, fit, operations, plan, replanned
 from enas.cli import main
 from enas.config import PRESETS, Budget, SearchConfig, parse_budget
 from enas.cost import cost
@@ -149,11 +149,15 @@ def test_deriving_keeps_to_its_share_and_no_less(name: str) -> None:
     cheap_epochs = ["weights.steps=1", "controller.updates=1", "controller.batch_size=2", "derive.images_per_epoch=2"]
     rates, before = Rates(1e-3, 2e-4, 0.02), config.from_text(CONFIGS[name], cheap_epochs)
     whole = rates.of(derive_work(before, *SIZES))
-    for share in (1.0, 0.85, 0.7, 0.45):
+    for share in (1.0, 0.85, 0.7, 0.55, 0.45):
         amount = whole * share / DERIVE_SHARE
         found = fit(before, Budget(amount, True), rates, *SIZES)
         spent = rates.of(derive_work(found, *SIZES))
         assert 0.5 * DERIVE_SHARE * amount < spent <= DERIVE_SHARE * amount
+        # the largest that fits: each step is a share of the preset's sizes, not of the step before
+        steps = [dataclasses.replace(before, derive=budget._scaled(before.derive, scale)) for scale in DERIVE_SCALES]
+        fitting = next(step for step in steps if rates.of(derive_work(step, *SIZES)) <= DERIVE_SHARE * amount)
+        assert derive_work(found, *SIZES) == derive_work(fitting, *SIZES)
         parts = [(getattr(found.derive, part), getattr(before.derive, part)) for part in DERIVED]
         assert all(now == then for now, then in parts) == (share == 1.0)
 

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from enas import spaces
 from enas.config import ControllerConfig, SearchConfig
-from enas.controller import Controller
+from enas.controller import Controller, Rollout
 from enas.errors import UserError
-from enas.searchers import Random, Reinforce, build, uniform
-from enas.spaces import Architecture
-from tests.toys import Branching, all_archs, as_tensor, seeded
+from enas.searchers import Random, Reinforce, build, reinforce_loss, skip_penalty, uniform
+from enas.spaces import Architecture, Decision
+from tests.toys import Branching, Toy, all_archs, as_tensor, seeded
 
 SPACE = Branching()
 ARCHS = all_archs(SPACE)
@@ -200,6 +200,46 @@ def test_samples_follow_the_probabilities(recurrence: str) -> None:
     statistic = ((cells[0] - cells[1]) ** 2 / cells[1]).sum().item()
     freedom = len(cells[0]) - 1
     assert freedom > 20 and statistic < freedom + 4 * (2 * freedom) ** 0.5
+
+
+@each_recurrence
+def test_a_part_without_an_active_decision_is_as_if_it_were_not_there(recurrence: str) -> None:
+    """Its state is that of the part before it, for what attends to it and for what comes after it."""
+
+    def space(parts: tuple[int, int], *between: Decision) -> Toy:
+        links = [Decision(f"link{i}", ("no", "yes"), "link", 2, (part,)) for i, part in enumerate(parts)]
+        first, last = Decision("kind", ("a", "b"), "kind", 0), Decision("end", ("x", "y", "z"), "end", 3)
+        return Toy(decisions=(first, *between, *links, last))
+
+    without = space((0, 0))
+    with_mode = space((0, 1), Decision("mode", ("m", "n"), "mode", 1, parent=0, parent_choices=(1,)))
+    controllers = []
+    for each in (without, with_mode):
+        controller = Controller(each, ControllerConfig(hidden=8, recurrence=recurrence), seeded()).double()
+        with torch.no_grad():
+            for name, parameter in sorted(controller.named_parameters()):
+                parameter.copy_(torch.randn(parameter.shape, generator=seeded(len(name)), dtype=torch.float64))
+        controllers.append(controller)
+    smaller = as_tensor(all_archs(without))
+    larger = torch.cat([smaller[:, :1], torch.zeros(len(smaller), 1, dtype=torch.long), smaller[:, 1:]], dim=1)
+    expected, found = (c.read(choices).log_probs for c, choices in zip(controllers, (smaller, larger), strict=True))
+    asleep = smaller[:, 0] == 0
+    torch.testing.assert_close(found[asleep], expected[asleep])
+    assert (found[~asleep] - expected[~asleep]).abs().min() > 1e-3
+
+
+def test_the_skip_penalty_is_of_architectures_with_a_skip_decision() -> None:
+    config = ControllerConfig(skip_weight=0.5, skip_target=0.3)
+    rates = torch.tensor([0.2, math.nan, 0.6], requires_grad=True)
+    log_probs = torch.zeros(3)
+    rollout = Rollout(torch.zeros(3, 1), log_probs, torch.zeros(3, 1), rates, (), torch.ones(3, 1).bool())
+    loss = reinforce_loss(rollout, log_probs, torch.zeros(3), config)
+    known = torch.tensor([0.2, 0.6])
+    assert loss.item() == pytest.approx(0.5 * skip_penalty(known, 0.3).mean().item())
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert rates.grad is not None and rates.grad[1] == 0 and rates.grad[0] < 0 < rates.grad[2]
+    none = dataclasses.replace(rollout, skip_rates=torch.full((3,), math.nan))
+    assert reinforce_loss(none, log_probs, torch.zeros(3), config) == 0
 
 
 def test_skip_rates_are_over_active_links() -> None:

@@ -11,11 +11,14 @@ import torch
 from torch import Tensor
 
 from enas import checkpoint, runtime
+from enas.budget import plan
 from enas.data import DataSet, load
 from enas.errors import UserError
 from enas.evaluators import SharedWeights
 from enas.graph import Graph
+from enas.network import Network
 from enas.phases import Search
+from enas.records import FinalistRecord
 from enas.runs import RunFolder
 from enas.runtime import Runtime
 from enas.search import search
@@ -130,6 +133,42 @@ def test_no_room_for_one_architecture_is_one_line_for_the_user(
         run(tmp_path / "run", digits)
     failing = [n for kind, n in passes if (kind == "training") == (training == 0)]
     assert failing[-3:] == [4, 2, 1]
+
+
+def test_the_measurement_before_a_search_finds_what_fits_too(
+    tmp_path: Path, digits: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes = limit(monkeypatch, training=2, scoring=3)
+    run_config = tiny(*FOUR)
+    assert plan(run_config, digits, RunFolder(tmp_path / "run"), runtime.start(run_config)).forecast_s > 0
+    assert [n for kind, n in passes if kind == "training" and n > 2] == [4]
+    limit(monkeypatch, training=0, scoring=3)
+    with pytest.raises(UserError, match="memory for a training step of one architecture"):
+        plan(run_config, digits, RunFolder(tmp_path / "run"), runtime.start(run_config))
+
+
+def test_a_finalist_that_does_not_fit_does_not_end_the_search(
+    tmp_path: Path, digits: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward, steps = Network.tapped, 0
+
+    def limited(self: Network, x: Tensor, noise: Any, tap: bool) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps == 3:  # in the first finalist's training
+            raise torch.OutOfMemoryError
+        return forward(self, x, noise, tap)
+
+    monkeypatch.setattr(Network, "tapped", limited)
+    folder, run_config = RunFolder(tmp_path / "run"), tiny("epochs=2")
+    folder.create(run_config)
+    records = list(search(run_config, digits, folder, runtime.start(run_config)))
+    assert [record.standalone_accuracy is None for record in records if isinstance(record, FinalistRecord)] == [
+        True,
+        False,
+    ]
+    finalists = checkpoint.read_json(folder.result)["finalists"]
+    assert finalists[0]["standalone_accuracy"] is not None and finalists[1]["standalone_accuracy"] is None
 
 
 def test_scores_are_those_of_large_passes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from enas.ops import BatchNorm, Context, Noise, initialise
+from enas.ops import AuxiliaryClassifier, BatchNorm, Context, Noise, initialise
+from enas.ops.heads import _quadrants
 from enas.ops.macro import FactorizedReduction, PaddedShortcut, Pool
 from tests.toys import seeded
 
@@ -66,6 +68,18 @@ def test_pools_leave_the_padding_out() -> None:
     # corners see 4 pixels, edges 6, the centre all 9
     assert mean.tolist() == [[-3.0, -3.5, -4.0], [-4.5, -5.0, -5.5], [-6.0, -6.5, -7.0]]
     assert maximum.tolist() == [[-1.0, -1.0, -2.0], [-1.0, -1.0, -2.0], [-4.0, -4.0, -5.0]]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 2), (5, 4), (7, 8), (8, 8)])
+def test_quadrants_are_adaptive_average_pooling(size: tuple[int, int]) -> None:
+    x = torch.randn(2, 3, *size, generator=seeded()).to(memory_format=torch.channels_last)
+    torch.testing.assert_close(_quadrants(x), F.adaptive_avg_pool2d(x, 2))
+
+
+def test_the_auxiliary_classifier_takes_any_size() -> None:
+    for size in ((1, 1), (2, 3), (8, 8)):
+        auxiliary = AuxiliaryClassifier((6, *size), 5)
+        assert auxiliary(torch.randn(4, 6, *size, generator=seeded())).shape == (4, 5)
 
 
 def test_padded_shortcut_by_hand() -> None:

@@ -21,6 +21,7 @@ from enas.plan import total_work
 from enas.records import collapse_warning
 from enas.runs import RunFolder
 from enas.search import search
+from enas.supernet import Supernet
 
 TINY = [
     "epochs=3",
@@ -232,6 +233,35 @@ def test_validation_images_never_train_weights(tmp_path: Path, digits: DataSet) 
     train = {image.numpy().tobytes() for image in state.train.images}
     assert len(state.train) + len(state.validation) == len(digits.train)
     assert not any(image.numpy().tobytes() in train for image in state.validation.images)
+
+
+def test_an_epoch_may_be_several_passes_over_the_images(
+    tmp_path: Path, digits: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each in an order of its own; and it goes on within any of them."""
+
+    def images_of(state: Search) -> list[torch.Tensor]:
+        seen: list[torch.Tensor] = []
+        forward = Supernet.forward
+
+        def noted(self: Supernet, x: torch.Tensor, *rest: Any) -> torch.Tensor:
+            seen.append(x.sum(dim=(1, 2, 3)))
+            return forward(self, x, *rest)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Supernet, "forward", noted)
+            state.train_shared_weights()
+        return seen
+
+    run_config = tiny("weights.steps=16", "weights.architectures_per_step=1")  # 898 images are 7 steps of 128
+    state = Search(run_config, digits, RunFolder(tmp_path), runtime.start(run_config))
+    steps = images_of(state)
+    assert len(steps) == state.within.weights.step == 16
+    for first in range(7):  # a pass has 7 steps
+        assert not torch.equal(steps[first], steps[first + 7])
+    resumed = Search(run_config, digits, RunFolder(tmp_path), runtime.start(run_config))
+    resumed.within.weights.step = 9
+    assert all(torch.equal(a, b) for a, b in zip(images_of(resumed), steps[9:], strict=True))
 
 
 def test_work_that_is_reported_equals_the_plan(tmp_path: Path, digits: DataSet) -> None:
