@@ -207,12 +207,12 @@ def test_a_part_without_an_active_decision_is_as_if_it_were_not_there(recurrence
     """Its state is that of the part before it, for what attends to it and for what comes after it."""
 
     def space(parts: tuple[int, int], *between: Decision) -> Toy:
-        links = [Decision(f"link{i}", ("no", "yes"), "link", 2, (part,)) for i, part in enumerate(parts)]
-        first, last = Decision("kind", ("a", "b"), "kind", 0), Decision("end", ("x", "y", "z"), "end", 3)
-        return Toy(decisions=(first, *between, *links, last))
+        links = [Decision(f"link{i}", ("no", "yes"), "link", 3, (part,)) for i, part in enumerate(parts)]
+        first = Decision("kind", ("a", "b"), "kind", 0), Decision("early", ("no", "yes"), "link", 1, (0,))
+        return Toy(decisions=(*first, *between, *links, Decision("end", ("x", "y", "z"), "end", 4)))
 
-    without = space((0, 0))
-    with_mode = space((0, 1), Decision("mode", ("m", "n"), "mode", 1, parent=0, parent_choices=(1,)))
+    without = space((0, 1))
+    with_mode = space((0, 2), Decision("mode", ("m", "n"), "mode", 2, parent=0, parent_choices=(1,)))
     controllers = []
     for each in (without, with_mode):
         controller = Controller(each, ControllerConfig(hidden=8, recurrence=recurrence), seeded()).double()
@@ -221,7 +221,7 @@ def test_a_part_without_an_active_decision_is_as_if_it_were_not_there(recurrence
                 parameter.copy_(torch.randn(parameter.shape, generator=seeded(len(name)), dtype=torch.float64))
         controllers.append(controller)
     smaller = as_tensor(all_archs(without))
-    larger = torch.cat([smaller[:, :1], torch.zeros(len(smaller), 1, dtype=torch.long), smaller[:, 1:]], dim=1)
+    larger = torch.cat([smaller[:, :2], torch.zeros(len(smaller), 1, dtype=torch.long), smaller[:, 2:]], dim=1)
     expected, found = (c.read(choices).log_probs for c, choices in zip(controllers, (smaller, larger), strict=True))
     asleep = smaller[:, 0] == 0
     torch.testing.assert_close(found[asleep], expected[asleep])
