@@ -285,7 +285,7 @@ def test_reinforce_solves_a_bandit(recurrence: str, best: tuple[int, ...]) -> No
             return searcher.controller.read(target[None]).log_probs.exp().item()
 
     before = probability()
-    for _ in range(90):
+    for _ in range(60):
         proposals = searcher.ask(12)
         searcher.tell(proposals, (as_tensor([p.arch for p in proposals]) == target).float().mean(1))
     assert before < 0.05 and probability() > 0.5
