@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import gc
 import math
 import time
@@ -114,14 +115,11 @@ def measure(state: Search) -> Rates:
 
 def _training_s(state: Search, batch: Batch, steps: int) -> float:
     """Seconds of a training step, in parts that fit into memory."""
-    while True:
-        try:
-            return seconds_per_step(state.model, state.supernet, batch, steps, state.runtime)
-        except torch.OutOfMemoryError:
-            pass  # what the failed pass holds is free after this block
+    measure = functools.partial(seconds_per_step, state.model, state.supernet, batch, steps, state.runtime)
+    while (seconds := state.runtime.attempt(measure)) is None:
         state.supernet.zero_grad(set_to_none=True)
-        state.runtime.release_memory()
         state.halve_chunk()
+    return seconds
 
 
 def operations(state: Search) -> Rates:

@@ -42,13 +42,12 @@ class SharedWeights:
         first = 0
         while first < len(distinct):
             part = distinct[first : first + self.per_pass]
-            try:
-                scores.append(self._score_pass(part, batches, on_step))
+            found = self.runtime.attempt(functools.partial(self._score_pass, part, batches, on_step))
+            if found is None:
+                self._halve()
+            else:
+                scores.append(found)
                 first += len(part)
-                continue
-            except torch.OutOfMemoryError:
-                pass  # what the failed pass holds is free after this block
-            self._halve()
         position = {arch: i for i, arch in enumerate(distinct)}
         order = torch.tensor([position[arch] for arch in archs])
         accuracy = torch.cat([s.accuracy for s in scores])[order]
@@ -68,4 +67,3 @@ class SharedWeights:
                 "intact; start a new run with a smaller controller.batch_size and derive.batch_size, or --width"
             )
         self.per_pass //= 2
-        self.runtime.release_memory()

@@ -9,15 +9,17 @@ import logging
 import os
 import platform
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from enas.config import RunConfig
 from enas.errors import UserError
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
@@ -39,6 +41,16 @@ class Runtime:
             torch.cuda.synchronize(self.device)
         elif self.device.type == "mps":
             torch.mps.synchronize()
+
+    def attempt(self, run: Callable[[], T]) -> T | None:
+        """What `run` returns, or None where the device's memory was not enough for it.
+
+        The failed run's tensors live as long as its exception is handled, so memory is released after that.
+        """
+        with contextlib.suppress(torch.OutOfMemoryError):
+            return run()
+        self.release_memory()
+        return None
 
     def release_memory(self) -> None:
         """Hand back what the allocator keeps for later: after memory ran out."""
