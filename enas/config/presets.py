@@ -11,18 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 from enas.config.plain import space_options
-from enas.config.settings import (
-    ControllerConfig,
-    DataConfig,
-    DeriveConfig,
-    MacroOptions,
-    MicroOptions,
-    RetrainConfig,
-    SearchConfig,
-    SpaceOptions,
-    StandaloneConfig,
-    WeightsConfig,
-)
+from enas.config.searchers import ControllerConfig
+from enas.config.settings import DataConfig, DeriveConfig, RetrainConfig, SearchConfig
+from enas.config.spaces import MacroOptions, MicroOptions, SpaceOptions
+from enas.config.training import StandaloneConfig, WeightsConfig
 
 Preset = Callable[[str | None], tuple[SearchConfig, RetrainConfig]]
 
@@ -48,16 +40,17 @@ def quick(space: str | None = None) -> tuple[SearchConfig, RetrainConfig]:
 def cpu(space: str | None = None) -> tuple[SearchConfig, RetrainConfig]:
     """CIFAR-10-sized images on two CPU cores: about 40 minutes of search, 10 minutes of retraining."""
     # 16 channels: on processors with 512-bit vectors 20 channels take twice the time of 16
-    chosen = _choose(space, MacroOptions(width=16), MicroOptions(width=16, cells_per_stage=1))
+    chosen = _choose(space, MacroOptions(width=16), MicroOptions(nodes=3, width=16, cells_per_stage=1))
     micro = isinstance(chosen, MicroOptions)
     search = SearchConfig(
         preset="cpu",
         epochs=12 if micro else 26,
         space=chosen,
-        # half the batch for micro: one side's weights are trained in one step of thirty, so steps are what counts
-        weights=WeightsConfig(batch_size=64 if micro else 128, lr_max=0.05 if micro else 0.1, lr_min=0.001),
+        # Micro: the weights of one side are trained in one step of ten to twenty (five nodes: of thirty), so many
+        # steps, large ones, and a long warm-up. Else pooling, which needs no training, wins before convolutions learn.
+        weights=WeightsConfig(batch_size=32 if micro else 128, lr_max=0.15 if micro else 0.1, lr_min=0.001),
         controller=ControllerConfig(
-            warmup_epochs=4 if micro else 8, batch_size=64, lr=3.5e-3 if micro else 3e-3, adam_eps=1e-4
+            warmup_epochs=7 if micro else 8, batch_size=64, lr=2e-3 if micro else 3e-3, adam_eps=1e-4
         ),
         derive=DeriveConfig(samples=40, random=40, finalists=3, finalist_epochs=1),
     )
