@@ -1,30 +1,33 @@
 """Configuration. No torch.
 
-settings.py  every setting of the program    presets.py  sizes and budgets to start from
-budget.py    how a budget is written         plain.py    configuration <-> plain data
+settings.py   the configuration of a search and of a retraining, and its topics:
+              spaces.py (sizes of a space), training.py (SGD), searchers.py (the controller)
+presets.py    sizes and budgets to start from
+budget.py     how a budget is written
+plain.py      configuration <-> plain data
 """
 
 from enas.config.budget import Budget, parse_budget
 from enas.config.plain import check, from_text, space_options, to_dict, update
 from enas.config.presets import PRESETS
+from enas.config.searchers import ControllerConfig
 from enas.config.settings import (
-    SEARCHABLE,
-    SPACE_OPTIONS,
-    ControllerConfig,
     DataConfig,
     DeriveConfig,
-    MacroOptions,
-    MicroOptions,
     ObjectiveConfig,
-    ResNet20Options,
     RetrainConfig,
     RunConfig,
     SearchConfig,
-    SgdConfig,
-    SpaceOptions,
-    StandaloneConfig,
-    WeightsConfig,
 )
+from enas.config.spaces import (
+    SEARCHABLE,
+    SPACE_OPTIONS,
+    MacroOptions,
+    MicroOptions,
+    ResNet20Options,
+    SpaceOptions,
+)
+from enas.config.training import SgdConfig, StandaloneConfig, WeightsConfig
 
 __all__ = [
     "Budget",

@@ -12,7 +12,8 @@ from dataclasses import fields
 from typing import Any
 
 from enas.config.budget import parse_budget
-from enas.config.settings import SPACE_OPTIONS, RetrainConfig, SearchConfig, SpaceOptions
+from enas.config.settings import RetrainConfig, SearchConfig
+from enas.config.spaces import SPACE_OPTIONS, SpaceOptions
 from enas.errors import UserError
 
 

@@ -1,4 +1,4 @@
-"""What judges architectures. Here: by shared weights (ENAS)."""
+"""Judging architectures by shared weights (ENAS)."""
 
 from __future__ import annotations
 
