@@ -9,13 +9,11 @@ stopped. Ends with FOLDER/end_to_end.json and the table of the README.
 from __future__ import annotations
 
 import json
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
+from commands import check_settings, enas
 
 from enas import config, searchers, spaces
 from enas.config import PRESETS, SEARCHABLE
@@ -37,17 +35,14 @@ def main(data: str, preset: str, space: str, budget: str | None, output: Path, n
     common = ["--seed", str(seed)]
     search_folder = output / "search"
     budgeted = ["--budget", budget] if budget else []
-    enas("search", search_folder, ["--preset", preset, "--space", space, "--data", data, *budgeted, *common])
-    search = read(search_folder)
+    search = enas("search", search_folder, ["--preset", preset, "--space", space, "--data", data, *budgeted, *common])
 
-    enas("retrain", output / "derived", [str(search_folder), *common])
-    enas("retrain", output / "resnet20", [str(search_folder), "--reference", "resnet20", *common])
+    rows = {"derived": enas("retrain", output / "derived", [str(search_folder), *common])}
     for i, text in enumerate(random_architectures(search, num_random, seed), start=1):
-        enas("retrain", output / f"random{i}", [text, "--preset", preset, "--data", data, *common])
-
-    rows = {
-        name: read(output / name) for name in ("derived", *(f"random{i + 1}" for i in range(num_random)), "resnet20")
-    }
+        arguments = [text, "--preset", preset, "--data", data, *common]
+        rows[f"random{i}"] = enas("retrain", output / f"random{i}", arguments)
+    reference = [str(search_folder), "--reference", "resnet20", *common]
+    rows["resnet20"] = enas("retrain", output / "resnet20", reference)
     recipes = {name: {**row["config"], "arch": ""} for name, row in rows.items()}
     different = [name for name, recipe in recipes.items() if recipe != recipes["derived"]]
     if different:
@@ -55,33 +50,6 @@ def main(data: str, preset: str, space: str, budget: str | None, output: Path, n
     report = {"environment": versions(), **settings, "search": search, "retrained": rows}
     (output / "end_to_end.json").write_text(json.dumps(report, indent=2) + "\n")
     print("\n".join(table(rows)))
-
-
-def check_settings(output: Path, settings: dict[str, Any]) -> None:
-    """Note the settings in the output folder; stop where it holds runs of others."""
-    path = output / "settings.json"
-    if path.exists() and json.loads(path.read_text()) != settings:
-        raise SystemExit(f"{output} must hold runs of {settings}, but {path} says otherwise; give another --output")
-    output.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(settings) + "\n")
-
-
-def enas(command: str, folder: Path, arguments: list[str]) -> None:
-    """Run an `enas` command into `folder`, or continue it there, or leave it where it is finished."""
-    if (folder / "result.json").exists():
-        return
-    if (folder / "config.json").exists():
-        arguments = ["--resume", str(folder)]
-    else:
-        arguments = [*arguments, "--output", str(folder)]
-    print("$", shlex.join(["enas", command, *arguments]), flush=True)
-    subprocess.run([sys.executable, "-m", "enas", command, *arguments], check=True)
-
-
-def read(folder: Path) -> dict[str, Any]:
-    """The result of a finished run."""
-    result: dict[str, Any] = json.loads((folder / "result.json").read_text())
-    return result
 
 
 def random_architectures(search: dict[str, Any], count: int, seed: int) -> list[str]:

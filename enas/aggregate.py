@@ -37,8 +37,20 @@ class Measure:
 def _relative_gain(result: Result) -> float | None:
     """RI of Yang et al. 2020, 100 (method - random) / random, of mean proxy accuracies on the same images."""
     baseline = result["random_baseline"]
+    if baseline is None:
+        return None
     controller, random = baseline["controller"]["mean"], baseline["random"]["mean"]
     return 100 * (controller - random) / random if random else None
+
+
+def _controller_minus_random(result: Result) -> float | None:
+    baseline = result["random_baseline"]
+    return baseline["controller_minus_random"]["mean"] if baseline is not None else None
+
+
+def _best(figure: str) -> Callable[[Result], float | None]:
+    """A figure of the best finalist; which there are depends on what judged it."""
+    return lambda result: result["finalists"][0].get(figure)
 
 
 # Yang et al. compare trained networks; these searches have only proxy accuracies of both, and the words say so.
@@ -46,16 +58,18 @@ MEASURES = {
     "controller_minus_random": Measure(
         "controller minus random, proxy accuracy",
         "+.4f",
-        lambda result: result["random_baseline"]["controller_minus_random"]["mean"],
+        _controller_minus_random,
     ),
     "relative_gain_percent": Measure("relative gain over random in %, of proxy accuracy", "+.2f", _relative_gain),
     "standalone_accuracy": Measure(
         "best finalist after a short training of its own, validation accuracy",
         ".4f",
-        lambda result: result["finalists"][0]["standalone_accuracy"],
+        _best("standalone_accuracy"),
     ),
-    "params": Measure("parameters of the best finalist", ",.0f", lambda result: result["finalists"][0]["params"]),
-    "macs": Measure("MACs of the best finalist", ",.0f", lambda result: result["finalists"][0]["macs"]),
+    "accuracy": Measure("validation accuracy of the best network", ".4f", _best("accuracy")),
+    "true_accuracy": Measure("its true test accuracy, from the table", ".4f", _best("true_accuracy")),
+    "params": Measure("parameters of the best finalist", ",.0f", _best("params")),
+    "macs": Measure("MACs of the best finalist", ",.0f", _best("macs")),
 }
 
 
@@ -72,6 +86,7 @@ def aggregate(results: Mapping[str, Result]) -> dict[str, Any]:
                 f"{result['seed']} differs from that of seed {first['seed']}; start them anew in another folder"
             )
     figures = {name: {key: measure.of(result) for key, measure in MEASURES.items()} for name, result in results.items()}
+    measures = {key: measure for key, measure in MEASURES.items() if any(run[key] is not None for run in figures.values())}
     return {
         "schema": SCHEMA,
         "kind": "searches",
@@ -82,7 +97,7 @@ def aggregate(results: Mapping[str, Result]) -> dict[str, Any]:
         ],
         "statistics": {
             key: {"words": measure.words, **summary([run[key] for run in figures.values()])}
-            for key, measure in MEASURES.items()
+            for key, measure in measures.items()
         },
         "config": first["config"],
         "images": first["images"],

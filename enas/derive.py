@@ -11,20 +11,20 @@ from typing import Any
 
 import torch
 
-from enas import checkpoint, config, searchers, spaces
+from enas import checkpoint, searchers, spaces
 from enas.config import SgdConfig, StandaloneConfig
 from enas.graph import signature
 from enas.objective import Scores
 from enas.phases import Search
 from enas.plan import Work
-from enas.records import DeriveRecord, FinalistRecord, Record, difference, finite, spread
-from enas.runtime import derived_seed, versions
+from enas.records import DeriveRecord, FinalistRecord, Record, difference, spread
+from enas.results import search_result
+from enas.runtime import derived_seed
 from enas.scoring import ProxyScores
 from enas.spaces import Architecture
 from enas.standalone import OutOfMemory, Standalone
 from enas.training import UNLIMITED
 
-SCHEMA = 1  # of the result file
 SCORED_TOGETHER = 8  # architectures between two chances to save
 
 
@@ -141,27 +141,13 @@ def _result(state: Search) -> dict[str, Any]:
         standalone = finalist["standalone_accuracy"]
         return (-1.0 if standalone is None else standalone, finalist["reward"])
 
-    finalists = sorted(state.derived["finalists"], key=order, reverse=True)
-    best = finalists[0]
-    data = state.data
-    result: dict[str, Any] = {
-        "schema": SCHEMA,
-        "kind": "search",
-        "arch": best["arch"],
-        "text": best["text"],
-        "description": state.space.describe(spaces.from_json(best["arch"])),
-        "space": config.to_dict(state.config.space),
-        "input_shape": list(data.input_shape),
-        "classes": list(data.classes),
-        "images": state.identity["images"],
-        "finalists": finalists,
-        "random_baseline": state.derived["random_baseline"],
-        "config": config.to_dict(state.config),
-        "seed": state.config.seed,
-        "device": str(state.runtime.device),
-        "precision": str(state.runtime.precision).removeprefix("torch."),
-        "threads": state.runtime.threads,
-        "versions": versions(),
-        "elapsed_s": state.elapsed_s,
-    }
-    return finite(result)  # type: ignore[no-any-return]
+    return search_result(
+        state.config,
+        state.space,
+        state.data.classes,
+        state.identity["images"],
+        sorted(state.derived["finalists"], key=order, reverse=True),
+        state.derived["random_baseline"],
+        state.runtime,
+        state.elapsed_s,
+    )

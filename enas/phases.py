@@ -87,7 +87,7 @@ class Search:
         self.evaluator = SharedWeights(self.supernet, self.space, runtime)
         self.chunk = run_config.weights.architectures_per_step  # architectures trained in one pass
         self.keeper = Keeper(self.save, 60 * run_config.checkpoint_minutes, stop)
-        self.identity = identity(run_config, data)
+        self.identity = identity(run_config, data.fingerprint(), data.augmentation)
         self.epoch = 0
         self.within = Within()
         self.num_records = 0

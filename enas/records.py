@@ -1,4 +1,4 @@
-"""What a search reports: one record an epoch, one a finalist, and the statistics in them.
+"""What a search reports: one record an epoch, a generation or a finalist, and the statistics in them.
 
 Fields whose names end in `_s` are times or rates; all others are equal for equal runs on the CPU.
 """
@@ -94,6 +94,44 @@ class FinalistRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Child:
+    """One architecture of a generation, as it was judged."""
+
+    arch: str
+    accuracy: float | None  # on what the evaluator judges by; None: the evaluation failed
+    loss: float | None  # None too where the evaluator knows none
+    reward: float | None
+    new: bool  # whether it is a network that was not evaluated before
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationRecord:
+    """Architectures that were proposed, judged and told together, each on its own."""
+
+    kind: ClassVar[str] = "generation"
+    generation: int  # from 0
+    evaluations: int  # different networks so far
+    planned: int  # the same at the end
+    children: list[Child]
+    failed: int  # of them
+    reward: float | None  # mean of the generation; None: all failed
+    baseline: float | None
+    advantage: float | None  # mean absolute advantage
+    controller_grad_norm: float | None
+    best_arch: str  # highest reward so far
+    best_reward: float | None
+    best_accuracy: float | None
+    entropy: float | None  # of the searcher, in nats, over a sample of its own after the update
+    entropy_share: float
+    entropy_shares: dict[str, float]
+    choice_shares: dict[str, dict[str, float]]
+    probabilities: dict[str, list[float]]
+    warning: str | None
+    elapsed_s: float
+    time_s: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, kw_only=True)
 class RetrainRecord:
     """One epoch of training one architecture on its own."""
 
@@ -109,7 +147,7 @@ class RetrainRecord:
     time_s: float = field(default_factory=time.time)
 
 
-Record = EpochRecord | DeriveRecord | FinalistRecord | RetrainRecord
+Record = EpochRecord | DeriveRecord | FinalistRecord | GenerationRecord | RetrainRecord
 
 
 def to_dict(record: Record) -> dict[str, Any]:

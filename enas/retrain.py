@@ -97,7 +97,7 @@ class Retraining:
         self.space, self.arch = network_space(run_config, data)
         graph = self.space.graph(self.arch)
         self.training = Standalone(graph, data, data.train, run_config.sgd, run_config.epochs, run_config.seed, runtime)
-        self.identity = identity(run_config, data)
+        self.identity = identity(run_config, data.fingerprint(), data.augmentation)
         self.keeper = Keeper(self.save, 60 * run_config.checkpoint_minutes, stop)
         self.before_s = 0.0
         self.started = time.perf_counter()

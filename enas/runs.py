@@ -10,15 +10,12 @@ import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from enas import checkpoint, config
 from enas.config import RetrainConfig, SearchConfig
 from enas.errors import UserError
 from enas.records import Record, to_dict
-
-if TYPE_CHECKING:
-    from enas.data import DataSet
 
 CONFIG, RECORDS, CHECKPOINT, RESULT = "config.json", "records.jsonl", "checkpoint.pt", "result.json"
 LOCK = ".lock"
@@ -29,13 +26,16 @@ FREE_BYTES = 64 * 2**20  # what a run may need before anybody notices a full dis
 C = TypeVar("C", SearchConfig, RetrainConfig)
 
 
-def identity(run_config: SearchConfig | RetrainConfig, data: DataSet) -> dict[str, str]:
-    """What a checkpoint must agree with: all settings but where the images lie, and the images' fingerprint."""
+def identity(run_config: SearchConfig | RetrainConfig, images: str, augmentation: object = "") -> dict[str, str]:
+    """What a checkpoint must agree with: all settings but where images or a table lie, and the fingerprint of those.
+
+    augmentation: of the images; a data set's name decides what the settings leave open.
+    """
     settings = config.to_dict(run_config)
     for name in PLACES:
         del settings["data"][name]
-    # a data set's name also says how its images are augmented where the settings leave that open
-    return {"settings": f"{json.dumps(settings)} {data.augmentation}", "images": data.fingerprint()}
+    settings.pop("table", None)
+    return {"settings": f"{json.dumps(settings)} {augmentation}", "images": images}
 
 
 def check_identity(path: Path, state: Mapping[str, Any], wanted: dict[str, str]) -> None:

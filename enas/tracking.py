@@ -43,6 +43,16 @@ EPOCH_SCALARS = {
     "speed/child_images_per_s": "child_images_per_s",
     "speed/architectures_per_s": "architectures_per_s",
 }
+GENERATION_SCALARS = {
+    "controller/reward": "reward",
+    "controller/baseline": "baseline",
+    "controller/advantage": "advantage",
+    "controller/grad_norm": "controller_grad_norm",
+    "controller/entropy": "entropy",
+    "best/reward": "best_reward",
+    "best/accuracy": "best_accuracy",
+    "children/failed": "failed",
+}
 RETRAIN_SCALARS = {
     "retrain/loss": "train_loss",
     "retrain/accuracy": "train_accuracy",
@@ -78,6 +88,8 @@ class TensorBoard:
             self._epoch(record)
         elif record["kind"] == "retrain":
             self._scalars(record, RETRAIN_SCALARS, record["epoch"])
+        elif record["kind"] == "generation":
+            self._generation(record)
         elif record["kind"] == "derive":
             self._text(record, "derive/scored", f"{record['scored']} architectures on {record['images']} images", 0)
             self._gap(record, "derive", 0)
@@ -89,10 +101,12 @@ class TensorBoard:
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Add what a result file says: settings with final figures, the architecture, the choices of all epochs."""
-        baseline = result.get("random_baseline", {})
+        baseline, best = result.get("random_baseline") or {}, (result.get("finalists") or [{}])[0]
         figures = {
             "controller_minus_random": baseline.get("controller_minus_random", {}).get("mean"),
-            "standalone_accuracy": result["finalists"][0]["standalone_accuracy"] if baseline else None,
+            "standalone_accuracy": best.get("standalone_accuracy"),
+            "accuracy": best.get("accuracy"),
+            "true_accuracy": best.get("true_accuracy"),
             "test_accuracy": result.get("test_accuracy"),
             "params": result.get("params"),
             "macs": result.get("macs"),
@@ -124,18 +138,28 @@ class TensorBoard:
         step = record["epoch"]
         self._scalars(record, EPOCH_SCALARS, step)
         self._gap(record, "proxy_accuracy", step)
+        text = f"`{record['best_arch']}` proxy accuracy {record['best_proxy_accuracy']:.4f}"
+        self._text(record, "architecture/best", text, step)
+        self._choices(record, step)
+
+    def _generation(self, record: Mapping[str, Any]) -> None:
+        step = record["generation"]
+        # over evaluations, by which searches are compared
+        self._scalars(record, GENERATION_SCALARS, record["evaluations"])
+        self._choices(record, step)
+
+    def _choices(self, record: Mapping[str, Any], step: int) -> None:
+        """What the searcher chooses: the shares of each choice, its best architecture, a warning."""
         for group, shares in record["choice_shares"].items():
             for label, share in shares.items():
                 self._scalars({**record, "share": share}, {f"choices_{group}/{label}": "share"}, step)
-        text = f"`{record['best_arch']}` proxy accuracy {record['best_proxy_accuracy']:.4f}"
-        self._text(record, "architecture/best", text, step)
         self._history.append(record["choice_shares"])
-        self._epoch_pictures(record, step)
+        self._pictures(record, step)
         if record["warning"]:
             self._text(record, "architecture/warning", record["warning"], step)
 
-    def _epoch_pictures(self, record: Mapping[str, Any], step: int) -> None:
-        """The epoch's best architecture where it is a new one, and now and then the choices."""
+    def _pictures(self, record: Mapping[str, Any], step: int) -> None:
+        """The best architecture where it is a new one, and now and then the choices."""
         affordable = (self._pictures_s or 0.0) <= PICTURES_SHARE * float(record["elapsed_s"])
         if record["best_arch"] != self._drawn and affordable:
             arch = spaces.parse(self._space, record["best_arch"])

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from enas import spaces
+from enas.cli.judging import judging
 from enas.cli.work import OnWork, Place, Ready
 from enas.config import RetrainConfig, SearchConfig
 
@@ -18,13 +19,15 @@ if TYPE_CHECKING:
 
 
 def searching(place: Place[SearchConfig]) -> Ready[SearchConfig]:
-    """One search."""
+    """One search, by whatever evaluator the configuration names."""
     from enas import budget
     from enas.plan import total_work
     from enas.records import EpochRecord, FinalistRecord
     from enas.search import search
 
-    data, folder, runtime = place.data, place.folder, place.runtime
+    if place.config.evaluator != "shared-weights":
+        return judging(place)
+    data, folder, runtime = place.images, place.folder, place.runtime
     space = spaces.build(place.config.space, data.input_shape, data.num_classes)
     plan = budget.plan(place.config, data, folder, runtime, place.began, sized=place.resuming)
     validation = round(len(data.train) * plan.config.data.validation_fraction)
@@ -63,7 +66,7 @@ def searching(place: Place[SearchConfig]) -> Ready[SearchConfig]:
         space=space,
         name="search",
         headline=f"{space.name}: {spaces.size(space):.2g} architectures",
-        epochs=epochs,
+        extent=f"{epochs} epochs",
         forecast_s=plan.rates.of(work),
         units=work.units,
         records=records,
@@ -79,7 +82,7 @@ def retraining(place: Place[RetrainConfig]) -> Ready[RetrainConfig]:
     from enas.records import RetrainRecord
     from enas.retrain import forecast_s, network_space, retrain
 
-    run_config, data, runtime = place.config, place.data, place.runtime
+    run_config, data, runtime = place.config, place.images, place.runtime
     space, arch = network_space(run_config, data)
     counts = cost(space.graph(arch))
     batch = run_config.sgd.batch_size
@@ -99,7 +102,7 @@ def retraining(place: Place[RetrainConfig]) -> Ready[RetrainConfig]:
         space=space,
         name="retrain",
         headline=f"{run_config.arch[:60]}: {counts.params:,} parameters, {counts.macs:,} MACs",
-        epochs=run_config.epochs,
+        extent=f"{run_config.epochs} epochs",
         forecast_s=forecast_s(run_config, data, runtime),
         units=run_config.epochs * training_steps(len(data.train), batch) * min(len(data.train), batch),
         records=records,

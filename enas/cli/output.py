@@ -14,9 +14,15 @@ from enas.errors import UserError
 if TYPE_CHECKING:
     from enas.data import DataSet
     from enas.runtime import Runtime
+    from enas.tables import Table
 
 
-def data_line(data: DataSet) -> str:
+def data_line(data: DataSet | Table) -> str:
+    """What judges architectures, or what a network is trained on."""
+    from enas.tables import Table
+
+    if isinstance(data, Table):
+        return f"{data.name}: {len(data):,} trained networks"
     channels, height, width = data.input_shape
     return (
         f"{data.name}: {len(data.train):,} training and {len(data.test):,} test images "
@@ -60,21 +66,39 @@ def print_search_result(path: Path, result: dict[str, Any]) -> None:
 def print_found(path: Path, result: dict[str, Any]) -> None:
     """What a search found, and how far that is from chance."""
     with reading(path):
-        best, baseline = result["finalists"][0], result["random_baseline"]
-        gap = baseline["controller_minus_random"]
-        standalone = best["standalone_accuracy"]
+        best = result["finalists"][0]
         click.echo(f"architecture  {result['text']}")
         click.echo(f"costs         {best['params']:,} parameters, {best['macs']:,} MACs")
-        click.echo(
-            f"proxy         {best['proxy_accuracy']:.4f} accuracy under shared weights"
-            + (f"; {standalone:.4f} after a short training of its own" if standalone is not None else "")
-            + " (validation; neither is the final accuracy)"
-        )
-        click.echo(
-            f"from chance   controller minus random {gap['mean']:+.4f}, 95 % interval {gap['low']:+.4f} to "
-            f"{gap['high']:+.4f} ({baseline['controller']['count']} and {baseline['random']['count']} architectures)"
-        )
+        if result["random_baseline"] is None:
+            _print_judged(result, best)
+        else:
+            _print_proxy(result["random_baseline"], best)
         click.echo(f"time          {duration(result['elapsed_s'])}")
+
+
+def _print_proxy(baseline: dict[str, Any], best: dict[str, Any]) -> None:
+    """The scores of an architecture that was found by shared weights."""
+    gap, standalone = baseline["controller_minus_random"], best["standalone_accuracy"]
+    click.echo(
+        f"proxy         {best['proxy_accuracy']:.4f} accuracy under shared weights"
+        + (f"; {standalone:.4f} after a short training of its own" if standalone is not None else "")
+        + " (validation; neither is the final accuracy)"
+    )
+    click.echo(
+        f"from chance   controller minus random {gap['mean']:+.4f}, 95 % interval {gap['low']:+.4f} to "
+        f"{gap['high']:+.4f} ({baseline['controller']['count']} and {baseline['random']['count']} architectures)"
+    )
+
+
+def _print_judged(result: dict[str, Any], best: dict[str, Any]) -> None:
+    """The scores of an architecture that was judged by itself."""
+    failed = f", of which {result['failed']:,} failed" if result["failed"] else ""
+    click.echo(f"validation    {best['accuracy']:.4f} accuracy, the best of {result['evaluations']:,} networks{failed}")
+    if "true_accuracy" in best:
+        click.echo(
+            f"truth         {best['true_accuracy']:.4f} test accuracy, rank {best['true_rank']:,} of {best['ranked']:,} "
+            "in the table"
+        )
 
 
 def print_networks(path: Path, results: dict[str, dict[str, Any]]) -> None:

@@ -58,9 +58,27 @@ def search_settings(
             f"--epochs and --budget must not be given together, because a budget decides the number of epochs, but got "
             f"{fields['epochs']} and {run_config.budget}; leave one out"
         )
+    if fields.get("epochs") is not None and run_config.evaluator != "shared-weights":
+        raise UserError(
+            f"--epochs must be left out with --evaluator {run_config.evaluator}, which has no shared weights to train, "
+            f"but got {fields['epochs']}; give --evaluations"
+        )
+    if run_config.evaluator == "table":
+        run_config = _in_table_space(run_config, space)
     if run_config.space.name not in SEARCHABLE:
         raise UserError(f"space must be one of {', '.join(SEARCHABLE)}, but {run_config.space.name} has no decisions")
     return run_config, output or default_folder(run_config.space.name)
+
+
+def _in_table_space(run_config: SearchConfig, wanted: str | None) -> SearchConfig:
+    """The configuration with the space of its table. Raises UserError where another was asked for by name."""
+    from enas.tables import load_table
+
+    config.check(run_config)
+    table = load_table(Path(run_config.table or ""))
+    if wanted not in (None, table.space.name):
+        raise UserError(f"--space must be the table's, {table.space.name}, but got {wanted}; leave it out")
+    return config.update(run_config, {"space": config.to_dict(table.space.options)})  # type: ignore[no-any-return]
 
 
 @click.command()

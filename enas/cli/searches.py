@@ -19,6 +19,12 @@ from enas.config import SearchConfig
 from enas.errors import UserError
 
 KIND = "searches"
+SHORT = {  # what a search's own line says, and in what words
+    "controller_minus_random": "controller minus random",
+    "standalone_accuracy": "standalone",
+    "accuracy": "validation",
+    "true_accuracy": "true test",
+}
 
 
 def begun_seeds(path: Path) -> int | None:
@@ -136,12 +142,12 @@ def _show_table(values: dict[str, Any]) -> None:
     from enas.aggregate import MEASURES
 
     for run in values["runs"]:
-        standalone = run["standalone_accuracy"]
-        click.echo(
-            f"seed {run['seed']:<9}controller minus random {run['controller_minus_random']:+.4f}  "
-            f"standalone {'-' if standalone is None else f'{standalone:.4f}'}  {run['params']:>9,} parameters  "
-            f"{run['text']}"
-        )
+        figures = [
+            f"{words} {'-' if run[key] is None else format(run[key], MEASURES[key].form)}  "
+            for key, words in SHORT.items()
+            if key in values["statistics"]
+        ]
+        click.echo(f"seed {run['seed']:<9}{''.join(figures)}{run['params']:>9,} parameters  {run['text']}")
     rows = [("over the seeds", "mean", "sd", "95 % interval of the mean")]
     for key, found in values["statistics"].items():
         form = MEASURES[key].form
@@ -152,6 +158,8 @@ def _show_table(values: dict[str, Any]) -> None:
         missing = len(values["runs"]) - found["count"]
         rows.append((found["words"], mean, sd, f"{low} to {high}" + (f"  ({missing} without)" if missing else "")))
     print_table(rows)
+    if "relative_gain_percent" not in values["statistics"]:
+        return
     click.echo(
         "Proxy accuracy is accuracy under shared weights and no network's own. The relative gain is\n"
         "100 (controller - random) / random of mean proxy accuracies; Yang et al. 2020, who define it,\n"

@@ -173,11 +173,14 @@ def _scores(values: dict[str, Any]) -> list[str]:
     if "test_accuracy" in values:
         lines.append(f"test accuracy {values['test_accuracy']:.4f}")
     for finalist in values.get("finalists", ()):
-        lines.append(
-            f"finalist: proxy {finalist['proxy_accuracy']:.4f}  "
-            f"standalone {_number(finalist['standalone_accuracy'])}  "
-            f"{finalist['params']:>9,} parameters  {finalist['text']}"
-        )
+        if "proxy_accuracy" in finalist:
+            scores = (
+                f"proxy {finalist['proxy_accuracy']:.4f}  standalone {_number(finalist['standalone_accuracy'])}"
+            )
+        else:
+            scores = f"validation {finalist['accuracy']:.4f}"
+            scores += f"  true test {finalist['true_accuracy']:.4f}" if "true_accuracy" in finalist else ""
+        lines.append(f"finalist: {scores}  {finalist['params']:>9,} parameters  {finalist['text']}")
     return lines
 
 
@@ -191,8 +194,12 @@ def _unfinished(path: Path) -> tuple[dict[str, Any], list[str]]:
     retraining = isinstance(stored, dict) and "sgd" in stored
     run_config = folder.config(RetrainConfig()) if retraining else folder.config(SearchConfig())
     kind = "retrain" if isinstance(run_config, RetrainConfig) else "search"
-    records = [record for record in folder.records() if record["kind"] == ("retrain" if retraining else "epoch")]
+    judged = isinstance(run_config, SearchConfig) and run_config.evaluator != "shared-weights"
+    wanted = "retrain" if retraining else "generation" if judged else "epoch"
+    records = [record for record in folder.records() if record["kind"] == wanted]
     go_on = f"enas {kind} --resume {path}"
+    if judged:
+        return _unfinished_generations(path, run_config, records, go_on)
     epochs = folder.planned_epochs(run_config.epochs)
     values: dict[str, Any] = {"kind": kind, "finished": False, "epochs_done": len(records), "epochs": epochs}
     values |= {"resume": go_on, "config": config.to_dict(run_config)}
@@ -212,6 +219,23 @@ def _unfinished(path: Path) -> tuple[dict[str, Any], list[str]]:
     return values, lines
 
 
+def _unfinished_generations(
+    path: Path, run_config: SearchConfig, records: list[dict[str, Any]], go_on: str
+) -> tuple[dict[str, Any], list[str]]:
+    """What an unfinished search has reached that judges each architecture by itself."""
+    from enas.runs import RECORDS
+
+    values: dict[str, Any] = {"kind": "search", "finished": False, "evaluations": 0, "planned": run_config.evaluations}
+    values |= {"resume": go_on, "config": config.to_dict(run_config)}
+    best = []
+    with reading(path / RECORDS):
+        if records:
+            values |= {name: records[-1][name] for name in ("evaluations", "best_arch", "best_accuracy")}
+            best = [f"best so far (validation accuracy {_number(values['best_accuracy'])}): {values['best_arch']}"]
+    far = f"{values['evaluations']} of {run_config.evaluations} networks"
+    return values, [f"{path} is not finished: {far}; go on: {go_on}", *best]
+
+
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
@@ -220,7 +244,7 @@ def _history(path: Path) -> list[dict[str, dict[str, float]]]:
     """The shares of choices after each epoch of the search in a folder: group -> choice -> share."""
     from enas.runs import RECORDS, RunFolder
 
-    epochs = [record for record in RunFolder(path).records() if record["kind"] == "epoch"]
+    epochs = [record for record in RunFolder(path).records() if record["kind"] in ("epoch", "generation")]
     if not epochs:
         raise UserError(f"--choices needs a search with an epoch done, but {path} holds none; leave it out")
     with reading(path / RECORDS):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from enas.spaces import Architecture, SearchSpace
 
 if TYPE_CHECKING:
     from enas.data import DataSet
+    from enas.tables import Table
     from enas.runtime import Runtime
 
 Config = TypeVar("Config", SearchConfig, RetrainConfig)
@@ -127,21 +129,25 @@ def read_result(path: Path) -> Result:
     return Result(run_config, space, arch, values)
 
 
-def start(run_config: Config) -> tuple[Config, Runtime, DataSet]:
-    """Device and images of a run, and its configuration with nothing left to be decided by circumstances."""
+def start(run_config: Config) -> tuple[Config, Runtime, DataSet | Table]:
+    """Device and images (or table) of a run, and its configuration with nothing left to be decided by circumstances."""
     from enas.data import load, places
     from enas.runtime import start
+    from enas.tables import load_table
 
     config.check(run_config)
     runtime = start(run_config)
-    data = load(run_config.data, runtime.device)
     resolved: dict[str, Any] = {
         "device": str(runtime.device),
         "precision": precision(runtime),
         "threads": runtime.threads,
-        "data": places(run_config.data),  # the run can then be resumed from anywhere
     }
-    return config.update(run_config, resolved), runtime, data
+    # the run can then be resumed from anywhere
+    if isinstance(run_config, SearchConfig) and run_config.evaluator == "table":
+        resolved["table"] = os.path.abspath(run_config.table or "")
+        return config.update(run_config, resolved), runtime, load_table(Path(resolved["table"]))
+    resolved["data"] = places(run_config.data)
+    return config.update(run_config, resolved), runtime, load(run_config.data, runtime.device)
 
 
 def default_folder(name: str) -> Path:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from enas.runs import RunFolder
     from enas.runtime import Runtime
     from enas.spaces import SearchSpace
+    from enas.tables import Table
     from enas.tracking import Progress
 
 OnWork = Callable[[int], None]
@@ -37,8 +38,8 @@ class Ready(Generic[Config]):
 
     config: with all sizes. space: of the architectures. name: what the progress bar is called.
     headline: what is searched or trained, in a few words.
-    epochs: as planned by now, which a time budget may have changed since the run began.
-    forecast_s: seconds of the whole run; units: its work as the progress bar counts it.
+    extent: how much that is, such as "12 epochs", as planned by now (a time budget changes it on the way).
+    forecast_s: seconds of the whole run, where that can be said; units: its work as the progress bar counts it.
     records: begins or continues; the call itself checks that the folder's checkpoint belongs to the configuration.
     show: tells the user of one record. note: a further line about the sizes.
     beside: further JSON files of a new folder, by name.
@@ -48,8 +49,8 @@ class Ready(Generic[Config]):
     space: SearchSpace
     name: str
     headline: str
-    epochs: int
-    forecast_s: float
+    extent: str
+    forecast_s: float | None
     units: int
     records: Callable[[OnWork, OnWork, StopRequest], Iterator[Record]]
     show: Callable[[Record, Progress], None]
@@ -59,14 +60,22 @@ class Ready(Generic[Config]):
 
 @dataclass(frozen=True)
 class Place(Generic[Config]):
-    """Where and with what a job is to work. began: time.perf_counter() when it was asked for."""
+    """Where and with what a job is to work. data: images, or the table that judges. began: time.perf_counter() when it was asked for."""
 
     config: Config
-    data: DataSet
+    data: DataSet | Table
     folder: RunFolder
     runtime: Runtime
     resuming: bool
     began: float
+
+    @property
+    def images(self) -> DataSet:
+        """The data of a job that is done on images."""
+        from enas.data import DataSet
+
+        assert isinstance(self.data, DataSet), f"a job on images was given {type(self.data).__name__}"
+        return self.data
 
 
 Job = Callable[[Place[Config]], Ready[Config]]  # raises UserError where settings and images disagree
@@ -76,19 +85,20 @@ def resumed(default: Config, path: Path, fields: Mapping[str, Any], others: Iter
     """The configuration of a run that goes on, with its images where --data or --data-folder says.
 
     fields: the options that settings have. others: whatever else was typed. Raises UserError for any
-    other option, and where there is no such run.
+    other option, and where there is no such run. (A table may have moved too.)
     """
     from enas.runs import PLACES, RunFolder
 
     given: dict[str, Any] = dict(fields)
     moved = {name: given.pop(f"data__{name}") for name in PLACES if given.get(f"data__{name}") is not None}
+    table = {"table": given.pop("table")} if given.get("table") is not None else {}
     if any(other not in (None, ()) for other in (*given.values(), *others)):
         raise UserError(
-            "--resume takes all settings from the folder and goes with no other option but --data and "
-            "--data-folder, for images that have moved; leave them out"
+            "--resume takes all settings from the folder and goes with no other option but --data, --data-folder "
+            "and --table, for what has moved; leave them out"
         )
     stored: Config = RunFolder(path).config(default)
-    return config.update(stored, {"data": moved})  # type: ignore[no-any-return]
+    return config.update(stored, {"data": moved, **table})  # type: ignore[no-any-return]
 
 
 def work(
@@ -130,8 +140,9 @@ def work(
         if not resuming:
             folder.create(ready.config, ready.beside)
         click.echo(
-            f"{data_line(data)} | {ready.headline} | {runtime_line(runtime)} | {ready.epochs} epochs, "
-            f"about {duration(ready.forecast_s)}" + (" in all" if resuming else ""),
+            f"{data_line(data)} | {ready.headline} | {runtime_line(runtime)} | {ready.extent}"
+            + ("" if ready.forecast_s is None else f", about {duration(ready.forecast_s)}")
+            + (" in all" if resuming else ""),
             err=True,
         )
         if ready.note is not None:
@@ -198,10 +209,13 @@ def with_images_at(images: DataConfig, run_config: Config) -> Config:
     return config.update(run_config, {"data": {name: getattr(images, name) for name in PLACES}})  # type: ignore[no-any-return]
 
 
-def check_images(data: DataSet, fingerprint: str, path: Path) -> None:
-    """Raise UserError unless the images are those that the run in `path` has had so far."""
+def check_images(data: DataSet | Table, fingerprint: str, path: Path) -> None:
+    """Raise UserError unless the images, or the table, are those that the run in `path` has had so far."""
+    from enas.tables import Table
+
     if data.fingerprint() != fingerprint:
+        words, option = ("table", "--table") if isinstance(data, Table) else ("images", "--data")
         raise UserError(
-            f"{path} must go on with the images that it began with, but those of {data.name} are others; "
-            "give the path of the same images with --data"
+            f"{path} must go on with the {words} that it began with, but {data.name} is another; "
+            f"give the path of the same {words} with {option}"
         )

@@ -86,15 +86,33 @@ def check(config: SearchConfig | RetrainConfig) -> None:
             f"the lowest learning rate must not be above the highest, but got lr_min {sgd.lr_min:g} and lr_max "
             f"{sgd.lr_max:g}; give --set {section}.lr_min=... too"
         )
+    if isinstance(config, SearchConfig):
+        _check_evaluator(config)
     if isinstance(config, SearchConfig) and config.budget is not None:
         parse_budget(config.budget)
-    elif isinstance(config, SearchConfig) and config.searcher == "reinforce":
+    elif isinstance(config, SearchConfig) and config.evaluator == "shared-weights" and config.searcher == "reinforce":
         warmup = config.controller.warmup_epochs
         if warmup >= config.epochs:
             raise UserError(
                 f"the controller must have epochs to learn in, but all {config.epochs} are warm-up "
                 f"(controller.warmup_epochs is {warmup}); give more --epochs or --set controller.warmup_epochs=..."
             )
+
+
+def _check_evaluator(config: SearchConfig) -> None:
+    """Raise UserError where settings do not suit what judges the architectures."""
+    if (config.evaluator == "table") != (config.table is not None):
+        raise UserError(
+            f"--table FILE goes with --evaluator table and with no other, but got evaluator {config.evaluator} and "
+            f"table {config.table or 'none'}; give both or neither"
+        )
+    if config.evaluator == "table" and config.objective.metric == "loss":
+        raise UserError("--reward must be accuracy with --evaluator table, because a table holds no losses")
+    if config.evaluator != "shared-weights" and config.budget is not None:
+        raise UserError(
+            f"--budget sizes the search with shared weights only, but got evaluator {config.evaluator}; "
+            "give --evaluations instead"
+        )
 
 
 class _Text(str):

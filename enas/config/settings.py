@@ -17,6 +17,8 @@ from enas.config.searchers import ControllerConfig
 from enas.config.spaces import MacroOptions, SpaceOptions
 from enas.config.training import StandaloneConfig, WeightsConfig
 
+EVALUATORS = ("shared-weights", "full-training", "table")
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig(Checked):
@@ -119,7 +121,29 @@ class SearchConfig(RunConfig):
     searcher: str = setting(
         "reinforce", "what proposes architectures", choices=("reinforce", "random"), option="--searcher"
     )
-    epochs: int = setting(310, "epochs, each with both phases (ENAS macro: 310)", option="--epochs", low=1)
+    evaluator: str = setting(
+        "shared-weights",
+        "what judges architectures: a supernet (ENAS), the full training of each (Zoph & Le 2017), or a table of "
+        "trained networks",
+        choices=EVALUATORS,
+        option="--evaluator",
+    )
+    table: str | None = setting(
+        None, "evaluator table: the file, of NAS-Bench-Macro or NAS-Bench-201", option="--table"
+    )
+    epochs: int = setting(
+        310, "shared weights: epochs, each with both phases (ENAS macro: 310)", option="--epochs", low=1
+    )
+    evaluations: int = setting(
+        100, "full training and table: different networks to evaluate", option="--evaluations", low=1, high=10**7
+    )
+    generation: int = setting(
+        10,
+        "full training and table: architectures that are proposed, judged and told together",
+        option="--generation",
+        low=1,
+        high=4096,
+    )
     budget: str | None = setting(
         None,
         "time (90s, 40m, 2h) or floating-point operations (flops=2e15) to fit the whole search into; sizes of "

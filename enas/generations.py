@@ -1,0 +1,264 @@
+"""A search that judges each architecture by itself: ask, evaluate, tell, generation by generation.
+
+With full training as evaluator this is the system of Zoph & Le (2017), which ENAS replaced; with a table of
+trained networks it is how searchers are compared. The counterpart with shared weights is search.py.
+Yields a record after every generation; whoever iterates decides what to do with them.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from enas import checkpoint, searchers, spaces
+from enas.config import SearchConfig
+from enas.cost import cost
+from enas.errors import UserError
+from enas.evaluators import Evaluator, OnWork
+from enas.interrupts import Stopped, StopRequest
+from enas.objective import Scores, rewards
+from enas.records import Child, GenerationRecord, collapse_warning, mean
+from enas.results import search_result
+from enas.runs import RunFolder, check_identity
+from enas.runtime import Runtime, generator
+from enas.searchers import Told
+from enas.spaces import Architecture, SearchSpace
+
+SCHEMA = 1  # of the checkpoint
+POLICY_SAMPLE = 20  # architectures over which a record looks at the searcher
+IDLE = 200  # generations without a new network after which a search has nothing more to say
+FINALISTS = 5  # in the result
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A network's first evaluation. reward: NaN where it failed."""
+
+    arch: Architecture
+    accuracy: float
+    loss: float | None
+    reward: float
+
+
+class Generations:
+    """All that changes during such a search, in one place, so that a checkpoint can hold it.
+
+    It is saved between generations only: what an evaluator found out within one it keeps itself, so the
+    same generation asked for again costs nothing.
+    """
+
+    def __init__(
+        self,
+        run_config: SearchConfig,
+        space: SearchSpace,
+        evaluator: Evaluator,
+        folder: RunFolder,
+        runtime: Runtime,
+        identity: dict[str, str],
+    ) -> None:
+        self.config, self.space, self.evaluator = run_config, space, evaluator
+        self.folder, self.runtime, self.identity = folder, runtime, identity
+        self.searcher = searchers.build(space, run_config, generator(run_config.seed, "searcher"))
+        self.judged: dict[str | int, Judged] = {}  # by network, in the order of evaluation
+        self.number = 0  # generations done
+        self.idle = 0  # the last so many of them without a new network
+        self.elapsed_before_s = 0.0
+        self.started = time.perf_counter()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds spent on this run, over all its sessions."""
+        return self.elapsed_before_s + time.perf_counter() - self.started
+
+    @property
+    def done(self) -> bool:
+        """Whether the search has had its evaluations, or its searcher no longer finds anything new."""
+        return len(self.judged) >= self.config.evaluations or self.idle >= IDLE
+
+    def advance(self, on_work: OnWork) -> GenerationRecord:
+        """One generation: ask, evaluate, tell. Raises UserError where every child of the search failed."""
+        # each proposal is one new network at most, so the evaluations can be kept to exactly
+        proposals = self.searcher.ask(min(self.config.generation, self.config.evaluations - len(self.judged)))
+        archs = [proposal.arch for proposal in proposals]
+        scores = self.evaluator.score(archs, on_work)
+        values = rewards(scores, self.config.objective)
+        told = self.searcher.tell(proposals, values)
+        children = self._note(archs, scores, values.tolist())
+        new = sum(child.new for child in children)
+        self.idle = 0 if new else self.idle + 1
+        self.number += 1
+        if self.best is None:
+            raise UserError(
+                f"at least one network must be judged, but all {len(self.judged)} so far failed; see the run's files "
+                "for the reasons and mend the settings"
+            )
+        return self._record(children, told)
+
+    @property
+    def best(self) -> Judged | None:
+        """Of the highest reward, the first of equals; None where all failed."""
+        known = [judged for judged in self.judged.values() if not math.isnan(judged.reward)]
+        return max(known, key=lambda judged: judged.reward, default=None)
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        checkpoint.save(
+            self.folder.checkpoint,
+            {
+                "schema": SCHEMA,
+                "identity": self.identity,
+                "searcher": self.searcher.state_dict(),
+                "judged": [
+                    (network, list(found.arch.choices), found.accuracy, found.loss, found.reward)
+                    for network, found in self.judged.items()
+                ],
+                "number": self.number,
+                "idle": self.idle,
+                "elapsed_s": self.elapsed_s,
+            },
+        )
+
+    def restore(self) -> None:
+        """Continue from the folder's checkpoint; without one, from the beginning. Drops records beyond it."""
+        if self.folder.checkpoint.exists():
+            self._read_checkpoint()
+        self.folder.truncate_records(self.number)
+
+    def result(self) -> dict[str, Any]:
+        """What the result file holds."""
+        known = sorted(
+            (judged for judged in self.judged.values() if not math.isnan(judged.reward)),
+            key=lambda judged: -judged.reward,
+        )
+        finalists = [self._row(judged) for judged in known[:FINALISTS]]
+        result = search_result(
+            self.config,
+            self.space,
+            self.evaluator.classes,
+            self.evaluator.fingerprint,
+            finalists,
+            None,
+            self.runtime,
+            self.elapsed_s,
+        )
+        failed = len(self.judged) - len(known)
+        return {**result, "evaluations": len(self.judged), "failed": failed, "generations": self.number}
+
+    def _row(self, judged: Judged) -> dict[str, Any]:
+        """One finalist, as JSON."""
+        counts = cost(self.space.graph(judged.arch))
+        return {
+            "arch": judged.arch.to_json(),
+            "text": spaces.to_text(self.space, judged.arch),
+            "accuracy": judged.accuracy,
+            "loss": judged.loss,
+            "reward": judged.reward,
+            "params": counts.params,
+            "macs": counts.macs,
+            **self.evaluator.facts(judged.arch),
+        }
+
+    def _note(self, archs: list[Architecture], scores: Scores, values: list[float]) -> list[Child]:
+        """Keep what was judged for the first time, and put the records of the children together."""
+        accuracies = scores.accuracy.tolist()
+        losses: list[float | None] = [None] * len(archs) if scores.loss is None else scores.loss.tolist()
+        children = []
+        for arch, accuracy, loss, reward in zip(archs, accuracies, losses, values, strict=True):
+            network = self.evaluator.network(arch)
+            new = network not in self.judged
+            if new:
+                self.judged[network] = Judged(arch, accuracy, loss, reward)
+            text = spaces.to_text(self.space, arch)
+            children.append(Child(arch=text, accuracy=accuracy, loss=loss, reward=reward, new=new))
+        return children
+
+    def _record(self, children: list[Child], told: Told) -> GenerationRecord:
+        best = self.best
+        assert best is not None, "a generation ends with an error where all children failed"
+        draws = generator(self.config.seed, f"policy/{self.number}")
+        policy = self.searcher.sample(POLICY_SAMPLE, draws)
+        figures, uniform = self.searcher.policy(policy), spaces.uniform_entropies(self.space)
+        shares = spaces.choice_shares(self.space, policy)
+        entropy = sum(figures.entropies.values())
+        values = [child.reward for child in children if child.reward is not None]
+        return GenerationRecord(
+            generation=self.number - 1,
+            evaluations=len(self.judged),
+            planned=self.config.evaluations,
+            children=children,
+            failed=sum(math.isnan(value) for value in values),
+            reward=mean(values),
+            baseline=told.baseline,
+            advantage=told.advantage,
+            controller_grad_norm=told.grad_norm,
+            best_arch=spaces.to_text(self.space, best.arch),
+            best_reward=best.reward,
+            best_accuracy=best.accuracy,
+            entropy=entropy,
+            entropy_share=entropy / sum(uniform.values()),
+            entropy_shares={group: figures.entropies[group] / nats for group, nats in uniform.items()},
+            choice_shares=shares,
+            probabilities=figures.probabilities,
+            warning=collapse_warning(shares),
+            elapsed_s=self.elapsed_s,
+        )
+
+    def _read_checkpoint(self) -> None:
+        state = checkpoint.load(self.folder.checkpoint)
+        check_identity(self.folder.checkpoint, state, self.identity)
+        try:
+            if state["schema"] != SCHEMA:
+                raise ValueError("schema")
+            self.searcher.load_state_dict(state["searcher"])
+            self.judged = {
+                network: Judged(Architecture(self.space.name, tuple(choices)), accuracy, loss, reward)
+                for network, choices, accuracy, loss, reward in state["judged"]
+            }
+            self.number, self.idle = int(state["number"]), int(state["idle"])
+            self.elapsed_before_s = float(state["elapsed_s"])
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise UserError(
+                f"{self.folder.checkpoint} must be a checkpoint of this version of enas, but it lacks or breaks "
+                f"something ({type(error).__name__}); start a new run"
+            ) from None
+
+
+def generations(
+    run_config: SearchConfig,
+    space: SearchSpace,
+    evaluator: Evaluator,
+    folder: RunFolder,
+    runtime: Runtime,
+    identity: dict[str, str],
+    on_work: OnWork = lambda units: None,
+    on_resume: OnWork = lambda units: None,
+    stop: StopRequest | None = None,
+) -> Iterator[GenerationRecord]:
+    """Run or continue the search in `folder`; yields each record after it is on the disk.
+
+    Continues after the last generation that the folder's checkpoint knows; when this call returns, the folder's
+    records are those. Ends by writing the result file. `on_work` hears of finished work and `on_resume` of what
+    an earlier session did, both in the evaluator's units. Raises UserError where the checkpoint does not belong
+    to this configuration, images or table; Stopped where `stop` asks for it.
+    """
+    state = Generations(run_config, space, evaluator, folder, runtime, identity)
+    state.restore()
+    on_resume(evaluator.work_units(len(state.judged)))
+    return _generations(state, on_work, stop)
+
+
+def _generations(state: Generations, on_work: OnWork, stop: StopRequest | None) -> Iterator[GenerationRecord]:
+    with state.evaluator:
+        while not state.done:
+            record = state.advance(on_work)
+            state.folder.append(record)
+            state.save()
+            yield record
+            if stop is not None and stop.number is not None and not state.done:
+                raise Stopped(stop.number)
+    checkpoint.write_json(state.folder.result, state.result())

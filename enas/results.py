@@ -1,0 +1,55 @@
+"""What every search's result file says, whatever judged its architectures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from enas import config, spaces
+from enas.config import SearchConfig
+from enas.records import finite
+from enas.runtime import Runtime, versions
+from enas.spaces import SearchSpace
+
+SCHEMA = 1  # of the result file
+
+
+def search_result(
+    run_config: SearchConfig,
+    space: SearchSpace,
+    classes: Sequence[str],
+    images: str,
+    finalists: Sequence[Mapping[str, Any]],
+    random_baseline: Mapping[str, Any] | None,
+    runtime: Runtime,
+    elapsed_s: float,
+) -> dict[str, Any]:
+    """The result file of a search, as strict JSON.
+
+    images: the fingerprint of what judged: images, or a table. finalists: the best first, each with its
+    architecture as `arch` (JSON) and `text`. random_baseline: how far the search is from chance, if it says so.
+    """
+    best = finalists[0]
+    return finite(  # type: ignore[no-any-return]
+        {
+            "schema": SCHEMA,
+            "kind": "search",
+            "evaluator": run_config.evaluator,
+            "arch": best["arch"],
+            "text": best["text"],
+            "description": space.describe(spaces.from_json(best["arch"])),
+            "space": config.to_dict(space.options),
+            "input_shape": list(space.input_shape),
+            "classes": list(classes),
+            "images": images,
+            "finalists": list(finalists),
+            "random_baseline": random_baseline,
+            "config": config.to_dict(run_config),
+            "seed": run_config.seed,
+            "device": str(runtime.device),
+            "precision": str(runtime.precision).removeprefix("torch."),
+            "threads": runtime.threads,
+            "versions": versions(),
+            "elapsed_s": elapsed_s,
+        }
+    )
