@@ -1,79 +1,19 @@
-"""What proposes architectures: REINFORCE with the LSTM controller, or uniform random choice.
-
-`sample` has no side effect and feeds weight training. `ask` and `tell` are the search: proposals go
-out with the log-probability and policy version of their time, rewards come back.
-"""
+"""REINFORCE with the recurrent controller (ENAS section 2.2)."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from enas.config import ControllerConfig, SearchConfig
+from enas.config import ControllerConfig
 from enas.controller import Controller, Rollout
-from enas.spaces import Architecture, SearchSpace, active, settled, uniform_entropies
+from enas.searchers.base import Policy, Proposal, Told, architectures
+from enas.spaces import Architecture, SearchSpace
 
 RATIO_CLIP = 0.2  # how far a stale proposal's probability ratio may pull (PPO's usual bound)
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """An architecture with its running number, log-probability and policy version when it was asked for."""
-
-    id: int
-    arch: Architecture
-    log_prob: float
-    version: int
-
-
-@dataclass(frozen=True)
-class Told:
-    """What an update saw: means over its architectures (NaN where a searcher has no such figure)."""
-
-    reward: float  # without the entropy bonus
-    baseline: float  # of the rewards with the bonus, as read before the update
-    advantage: float  # mean absolute value
-    grad_norm: float
-
-
-@dataclass(frozen=True)
-class Policy:
-    """What a searcher would choose, along the way to some architectures.
-
-    entropies: mean entropy in nats, by group of decisions.
-    probabilities: for every decision, by name, its mean probabilities [K_d] where it is active.
-    """
-
-    entropies: dict[str, float]
-    probabilities: dict[str, list[float]]
-
-
-class Searcher(Protocol):
-    """The interface of all searchers."""
-
-    def sample(self, n: int, generator: torch.Generator) -> list[Architecture]: ...
-
-    def ask(self, n: int) -> list[Proposal]: ...
-
-    def tell(self, proposals: Sequence[Proposal], rewards: Tensor) -> Told: ...
-
-    def policy(self, archs: Sequence[Architecture]) -> Policy: ...
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
-
-
-def uniform(space: SearchSpace, n: int, generator: torch.Generator) -> list[Architecture]:
-    """n architectures, each active decision uniform over its choices."""
-    sizes = torch.tensor([len(decision.labels) for decision in space.decisions])
-    draws = torch.rand(n, len(sizes), generator=generator, dtype=torch.float64)
-    return _architectures(space, (draws * sizes).long())
 
 
 def advantages(rewards: Tensor, baseline: float | None, config: ControllerConfig) -> tuple[Tensor, float | None]:
@@ -134,11 +74,11 @@ class Reinforce:
         self.asked = 0
 
     def sample(self, n: int, generator: torch.Generator) -> list[Architecture]:
-        return _architectures(self.space, self.controller.sample(n, generator).choices)
+        return architectures(self.space, self.controller.sample(n, generator).choices)
 
     def ask(self, n: int) -> list[Proposal]:
         rollout = self.controller.sample(n, self.generator)
-        archs = _architectures(self.space, rollout.choices)
+        archs = architectures(self.space, rollout.choices)
         log_probs = rollout.log_probs.tolist()
         first, self.asked = self.asked, self.asked + n
         return [Proposal(first + i, archs[i], log_probs[i], self.version) for i in range(n)]
@@ -196,51 +136,3 @@ class Reinforce:
         self.optimizer.load_state_dict(state["optimizer"])
         self.baseline, self.version, self.asked = state["baseline"], state["version"], state["asked"]
         self.generator.set_state(state["generator"])
-
-
-class Random:
-    """Uniform random architectures: the searcher that every other one has to beat."""
-
-    def __init__(self, space: SearchSpace, generator: torch.Generator) -> None:
-        self.space, self.generator = space, generator
-        self.asked = 0
-
-    def sample(self, n: int, generator: torch.Generator) -> list[Architecture]:
-        return uniform(self.space, n, generator)
-
-    def ask(self, n: int) -> list[Proposal]:
-        first, self.asked = self.asked, self.asked + n
-        archs = uniform(self.space, n, self.generator)
-        return [Proposal(first + i, arch, self._log_prob(arch), 0) for i, arch in enumerate(archs)]
-
-    def _log_prob(self, arch: Architecture) -> float:
-        on = active(self.space, arch.choices)
-        return -sum(math.log(len(d.labels)) for d, is_on in zip(self.space.decisions, on, strict=True) if is_on)
-
-    def tell(self, proposals: Sequence[Proposal], rewards: Tensor) -> Told:
-        nan = float("nan")
-        return Told(rewards.nanmean().item(), nan, nan, nan)
-
-    def policy(self, archs: Sequence[Architecture]) -> Policy:
-        return Policy(
-            uniform_entropies(self.space),
-            {d.name: [1 / len(d.labels)] * len(d.labels) for d in self.space.decisions},
-        )
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"asked": self.asked, "generator": self.generator.get_state()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.asked = state["asked"]
-        self.generator.set_state(state["generator"])
-
-
-def build(space: SearchSpace, config: SearchConfig, generator: torch.Generator) -> Searcher:
-    """The searcher that the configuration names."""
-    if config.searcher == "random":
-        return Random(space, generator)
-    return Reinforce(space, config.controller, generator)
-
-
-def _architectures(space: SearchSpace, choices: Tensor) -> list[Architecture]:
-    return [settled(space, row) for row in choices.tolist()]
