@@ -19,6 +19,7 @@ from typing import Any
 
 import click
 import numpy as np
+from enas.tables import load_table
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -29,7 +30,6 @@ from enas.evaluators import Table
 from enas.objective import rewards
 from enas.records import student_t
 from enas.runtime import generator, keep_freed_memory, versions
-from enas.tables import load_table
 
 CHECKPOINTS = (10, 50, 100, 200, 500)  # networks evaluated
 RIVALS = ("evolution", "random")  # what the others are compared with, seed by seed

@@ -86,7 +86,9 @@ def aggregate(results: Mapping[str, Result]) -> dict[str, Any]:
                 f"{result['seed']} differs from that of seed {first['seed']}; start them anew in another folder"
             )
     figures = {name: {key: measure.of(result) for key, measure in MEASURES.items()} for name, result in results.items()}
-    measures = {key: measure for key, measure in MEASURES.items() if any(run[key] is not None for run in figures.values())}
+    measures = {
+        key: measure for key, measure in MEASURES.items() if any(run[key] is not None for run in figures.values())
+    }
     return {
         "schema": SCHEMA,
         "kind": "searches",

@@ -13,10 +13,11 @@ import torch
 
 from enas import checkpoint, searchers, spaces
 from enas.config import SgdConfig, StandaloneConfig
+from enas.cost import cost
 from enas.graph import signature
 from enas.objective import Scores
 from enas.phases import Search
-from enas.plan import Work
+from enas.plan import TRAINING_COST, Work
 from enas.records import DeriveRecord, FinalistRecord, Record, difference, spread
 from enas.results import search_result
 from enas.runtime import derived_seed
@@ -44,6 +45,7 @@ def derive(state: Search) -> Iterator[Record]:
             arch=finalist["text"],
             proxy_accuracy=finalist["proxy_accuracy"],
             standalone_accuracy=finalist["standalone_accuracy"],
+            flops=state.flops,
             elapsed_s=state.elapsed_s,
         )
         state.advance(record)
@@ -79,6 +81,7 @@ def _choose(state: Search) -> DeriveRecord:
         controller_proxy_accuracy=sum(by_policy) / len(by_policy),
         random_proxy_accuracy=sum(by_random) / len(by_random),
         controller_minus_random=gap,
+        flops=state.flops,
         elapsed_s=state.elapsed_s,
     )
 
@@ -121,7 +124,10 @@ def _train_finalist(state: Search, finalist: dict[str, Any]) -> float | None:
         training.load_state_dict(state.finalist_state)
         state.finalist_state = None
 
+    macs = cost(training.network.graph).macs
+
     def after_step(images: int) -> None:
+        state.training_macs += TRAINING_COST * images * macs
         state.report(Work(training=images))
         state.keeper.tick()
 
@@ -149,5 +155,6 @@ def _result(state: Search) -> dict[str, Any]:
         sorted(state.derived["finalists"], key=order, reverse=True),
         state.derived["random_baseline"],
         state.runtime,
+        state.flops,
         state.elapsed_s,
     )

@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from enas import checkpoint, searchers, spaces
 from enas.config import SearchConfig
 from enas.cost import cost
@@ -74,6 +72,11 @@ class Generations:
     def elapsed_s(self) -> float:
         """Seconds spent on this run, over all its sessions."""
         return self.elapsed_before_s + time.perf_counter() - self.started
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations of all evaluations so far, whoever made them and when."""
+        return sum(self.evaluator.flops(judged.arch) for judged in self.judged.values())
 
     @property
     def done(self) -> bool:
@@ -144,6 +147,7 @@ class Generations:
             finalists,
             None,
             self.runtime,
+            self.flops,
             self.elapsed_s,
         )
         failed = len(self.judged) - len(known)
@@ -205,6 +209,7 @@ class Generations:
             choice_shares=shares,
             probabilities=figures.probabilities,
             warning=collapse_warning(shares),
+            flops=self.flops,
             elapsed_s=self.elapsed_s,
         )
 

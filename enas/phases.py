@@ -5,54 +5,31 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from enas import checkpoint, searchers, spaces
+from enas import checkpoint, search_checkpoint, searchers, spaces
 from enas.config import SearchConfig
+from enas.cost import cost
 from enas.data import DataSet, evaluation_batches, random_batch, split, training_batches
 from enas.errors import UserError
 from enas.evaluators import SharedWeights
 from enas.interrupts import Keeper, StopRequest
 from enas.objective import rewards
 from enas.ops import Noise
-from enas.plan import Work, sizes, weight_steps, with_sizes
+from enas.plan import TRAINING_COST, Work, weight_steps
 from enas.records import EpochRecord, Record, collapse_warning, difference, mean
-from enas.runs import RunFolder, check_identity, identity
+from enas.runs import RunFolder, identity
 from enas.runtime import Runtime, derived_seed, generator
-from enas.searchers import Told
+from enas.search_checkpoint import Within
 from enas.spaces import Architecture
 from enas.standalone import Standalone
 from enas.supernet import Supernet
-from enas.training import Batch, EpochState, EpochStats, Output, sgd, train_epoch
+from enas.training import Batch, EpochStats, Output, sgd, train_epoch
 
-SCHEMA = 2  # of the checkpoint
 OnWork = Callable[[int], None]
-
-
-@dataclass
-class Within:
-    """What the epoch at hand has done so far. stats: of its first phase, once that is done."""
-
-    weights: EpochState = field(default_factory=EpochState)
-    stats: EpochStats | None = None
-    told: list[Told] = field(default_factory=list)
-    scoring_s: float = 0.0
-
-    def state_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def restored(cls, state: dict[str, Any]) -> Self:
-        return cls(
-            EpochState(**state["weights"]),
-            EpochStats(**state["stats"]) if state["stats"] else None,
-            [Told(**told) for told in state["told"]],
-            state["scoring_s"],
-        )
 
 
 class Search:
@@ -92,6 +69,7 @@ class Search:
         self.within = Within()
         self.num_records = 0
         self.done = Work()  # over all sessions
+        self.training_macs = 0  # multiply-accumulates of all training, over all sessions
         self.derived: dict[str, Any] = {}  # what derive has found out so far
         self.finalist: Standalone | None = None  # the one that is being trained
         self.finalist_state: dict[str, Any] | None = None  # where an earlier session left it
@@ -108,6 +86,11 @@ class Search:
     def elapsed_s(self) -> float:
         """Seconds spent on this run, over all its sessions."""
         return self.elapsed_before_s + time.perf_counter() - self.started
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations of all training and scoring so far: two for each multiply-accumulate."""
+        return 2.0 * (self.training_macs + self.evaluator.macs)
 
     @property
     def warmup(self) -> bool:
@@ -134,6 +117,7 @@ class Search:
         archs = self.sample(weights.architectures_per_step, self.draws(f"architectures/{done}"))
         drop_path = weights.drop_path * done / (self.config.epochs * self.steps)
         noise = Noise(derived_seed(self.config.seed, f"noise/{done}"), weights.dropout, drop_path)
+        self.training_macs += TRAINING_COST * len(images) * sum(cost(self.evaluator.graph(arch)).macs for arch in archs)
         for i in range(0, len(archs), self.chunk):
             part = [self.evaluator.graph(arch) for arch in archs[i : i + self.chunk]]
             yield Output(self.supernet(images, part, noise), len(part) / len(archs))
@@ -228,6 +212,7 @@ class Search:
             best_arch=spaces.to_text(self.space, policy[best]),
             best_proxy_accuracy=accuracy[best],
             warning=collapse_warning(shares),
+            flops=self.flops,
             elapsed_s=self.elapsed_s,
         )
 
@@ -249,26 +234,7 @@ class Search:
     def save(self) -> None:
         """Write the checkpoint."""
         self.keeper.saved()
-        checkpoint.save(
-            self.folder.checkpoint,
-            {
-                "schema": SCHEMA,
-                "identity": self.identity,
-                "epoch": self.epoch,
-                "sizes": sizes(self.config),
-                "within": self.within.state_dict(),
-                "chunks": [self.chunk, self.evaluator.per_pass],
-                "num_records": self.num_records,
-                "done": asdict(self.done),
-                "derived": self.derived,
-                "finalist": self.finalist.state_dict() if self.finalist is not None else None,
-                "elapsed_s": self.elapsed_s,
-                "overhead_s": self.overhead_s,
-                "supernet": self.supernet.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "searcher": self.searcher.state_dict(),
-            },
-        )
+        checkpoint.save(self.folder.checkpoint, search_checkpoint.state_of(self))
 
     def restore(self) -> None:
         """Continue from the folder's checkpoint; without one, from the beginning. Drops records beyond it."""
@@ -279,25 +245,7 @@ class Search:
 
     def read_checkpoint(self) -> None:
         """Take over what the folder's checkpoint holds; changes nothing on the disk."""
-        state = checkpoint.load(self.folder.checkpoint)
-        check_identity(self.folder.checkpoint, state, self.identity)
-        try:
-            if state["schema"] != SCHEMA:
-                raise ValueError("schema")
-            self.supernet.load_state_dict(state["supernet"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.searcher.load_state_dict(state["searcher"])
-            self.epoch, self.derived = state["epoch"], state["derived"]
-            self.config = with_sizes(self.initial, state["sizes"])
-            self.within, self.finalist_state = Within.restored(state["within"]), state["finalist"]
-            self.chunk, self.evaluator.per_pass = state["chunks"]
-            self.num_records, self.elapsed_before_s = state["num_records"], state["elapsed_s"]
-            self.overhead_s, self.done = state["overhead_s"], Work(**state["done"])
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            raise UserError(
-                f"{self.folder.checkpoint} must be a checkpoint of this version of enas, but it lacks or breaks "
-                f"something ({type(error).__name__}); start a new run"
-            ) from None
+        search_checkpoint.take_over(self, checkpoint.load(self.folder.checkpoint))
 
     def report(self, work: Work) -> None:
         """Count what was done just now, and tell whoever listens."""

@@ -62,6 +62,7 @@ class EpochRecord:
     best_arch: str  # highest proxy accuracy of the sample
     best_proxy_accuracy: float
     warning: str | None
+    flops: float  # of all training and scoring so far: two for each multiply-accumulate, backward twice forward
     elapsed_s: float
     time_s: float = field(default_factory=time.time)
 
@@ -76,6 +77,7 @@ class DeriveRecord:
     controller_proxy_accuracy: float
     random_proxy_accuracy: float
     controller_minus_random: Difference
+    flops: float  # of all training and scoring so far: two for each multiply-accumulate, backward twice forward
     elapsed_s: float
     time_s: float = field(default_factory=time.time)
 
@@ -89,6 +91,7 @@ class FinalistRecord:
     arch: str
     proxy_accuracy: float
     standalone_accuracy: float | None  # on the validation images; None: the training failed
+    flops: float  # of all training and scoring so far: two for each multiply-accumulate, backward twice forward
     elapsed_s: float
     time_s: float = field(default_factory=time.time)
 
@@ -127,6 +130,7 @@ class GenerationRecord:
     choice_shares: dict[str, dict[str, float]]
     probabilities: dict[str, list[float]]
     warning: str | None
+    flops: float  # of all training and scoring so far: two for each multiply-accumulate, backward twice forward
     elapsed_s: float
     time_s: float = field(default_factory=time.time)
 

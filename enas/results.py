@@ -22,12 +22,14 @@ def search_result(
     finalists: Sequence[Mapping[str, Any]],
     random_baseline: Mapping[str, Any] | None,
     runtime: Runtime,
+    flops: float,
     elapsed_s: float,
 ) -> dict[str, Any]:
     """The result file of a search, as strict JSON.
 
     images: the fingerprint of what judged: images, or a table. finalists: the best first, each with its
     architecture as `arch` (JSON) and `text`. random_baseline: how far the search is from chance, if it says so.
+    flops: floating-point operations of all training and scoring (two for each multiply-accumulate).
     """
     best = finalists[0]
     return finite(  # type: ignore[no-any-return]
@@ -50,6 +52,7 @@ def search_result(
             "precision": str(runtime.precision).removeprefix("torch."),
             "threads": runtime.threads,
             "versions": versions(),
+            "flops": flops,
             "elapsed_s": elapsed_s,
         }
     )

@@ -39,6 +39,7 @@ EPOCH_SCALARS = {
     "proxy_accuracy/controller": "controller_proxy_accuracy",
     "proxy_accuracy/random": "random_proxy_accuracy",
     "proxy_accuracy/best": "best_proxy_accuracy",
+    "cost/flops": "flops",
     "speed/images_per_s": "images_per_s",
     "speed/child_images_per_s": "child_images_per_s",
     "speed/architectures_per_s": "architectures_per_s",
@@ -52,6 +53,7 @@ GENERATION_SCALARS = {
     "best/reward": "best_reward",
     "best/accuracy": "best_accuracy",
     "children/failed": "failed",
+    "cost/flops": "flops",
 }
 RETRAIN_SCALARS = {
     "retrain/loss": "train_loss",

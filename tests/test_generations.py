@@ -63,6 +63,9 @@ class Judge:
     def forecast_s(self, evaluations: int) -> float | None:
         return None
 
+    def flops(self, arch: Architecture) -> float:
+        return 100.0
+
     def facts(self, arch: Architecture) -> dict[str, Any]:
         return {"twice": 2 * arch.choices[0]}
 
@@ -128,6 +131,7 @@ def test_budget_records_and_result(tmp_path: Path, runtime: Runtime, searcher: s
     assert result["failed"] == sum(child.new for child in children if child.arch.startswith("macro:2"))
     assert result["finalists"][0]["twice"] == 2 * result["arch"]["choices"][0]
     assert result["random_baseline"] is None
+    assert found[-1].flops == result["flops"] == 2500
 
 
 @pytest.mark.parametrize("crash_at", [3, 17, 24])

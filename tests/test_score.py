@@ -108,7 +108,9 @@ def test_another_device_than_the_runs(searched: Path, tmp_path: Path) -> None:
     elsewhere = config.update(folder.config(SearchConfig()), {"device": "cuda:77"})
     state = checkpoint.load(folder.checkpoint)
     data = load(elsewhere.data, torch.device("cpu"))
-    checkpoint.save(folder.checkpoint, {**state, "identity": identity(elsewhere, data)})
+    checkpoint.save(
+        folder.checkpoint, {**state, "identity": identity(elsewhere, data.fingerprint(), data.augmentation)}
+    )
     folder.store(elsewhere)
     fails("score", path, "macro:1-10-010", match="device cuda:77 must exist")
     own = scores(searched, "macro:1-10-010")["architectures"]

@@ -174,9 +174,7 @@ def _scores(values: dict[str, Any]) -> list[str]:
         lines.append(f"test accuracy {values['test_accuracy']:.4f}")
     for finalist in values.get("finalists", ()):
         if "proxy_accuracy" in finalist:
-            scores = (
-                f"proxy {finalist['proxy_accuracy']:.4f}  standalone {_number(finalist['standalone_accuracy'])}"
-            )
+            scores = f"proxy {finalist['proxy_accuracy']:.4f}  standalone {_number(finalist['standalone_accuracy'])}"
         else:
             scores = f"validation {finalist['accuracy']:.4f}"
             scores += f"  true test {finalist['true_accuracy']:.4f}" if "true_accuracy" in finalist else ""

@@ -18,8 +18,8 @@ from enas.spaces import Architecture, SearchSpace
 
 if TYPE_CHECKING:
     from enas.data import DataSet
-    from enas.tables import Table
     from enas.runtime import Runtime
+    from enas.tables import Table
 
 Config = TypeVar("Config", SearchConfig, RetrainConfig)
 REFERENCES = ("resnet20",)  # hand-drawn networks that are trained beside what a search finds

@@ -39,6 +39,9 @@ class Evaluator(Protocol):
         on_work: hears of finished work, in units of `work_units`.
         """
 
+    def flops(self, arch: Architecture) -> float:
+        """Floating-point operations that it took to judge an architecture (a table: to train its network)."""
+
     def work_units(self, evaluations: int) -> int:
         """The work of so many evaluations, for a progress bar."""
 

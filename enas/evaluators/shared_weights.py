@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
+from enas.cost import cost
 from enas.errors import UserError
 from enas.graph import Graph
 from enas.objective import Scores
@@ -21,10 +22,12 @@ class SharedWeights:
 
     No gradient, no dropout, batch statistics of each architecture on each batch.
     per_pass: architectures in one merged pass, which bounds memory; halved where memory runs out.
+    macs: multiply-accumulates of all passes so far, as if no two architectures shared any.
     """
 
     def __init__(self, supernet: Supernet, space: SearchSpace, runtime: Runtime, per_pass: int = 8) -> None:
         self.supernet, self.runtime, self.per_pass = supernet, runtime, per_pass
+        self.macs = 0
         self.graph: Callable[[Architecture], Graph] = functools.lru_cache(maxsize=4096)(space.graph)
 
     def score(
@@ -47,6 +50,7 @@ class SharedWeights:
                 self._halve()
             else:
                 scores.append(found)
+                self.macs += found.images * sum(cost(self.graph(arch)).macs for arch in part)
                 first += len(part)
         position = {arch: i for i, arch in enumerate(distinct)}
         order = torch.tensor([position[arch] for arch in archs])

@@ -1,0 +1,86 @@
+"""What a checkpoint of a search with shared weights holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+from enas.errors import UserError
+from enas.plan import Work, sizes, with_sizes
+from enas.runs import check_identity
+from enas.searchers import Told
+from enas.training import EpochState, EpochStats
+
+if TYPE_CHECKING:
+    from enas.phases import Search
+
+SCHEMA = 3
+
+
+@dataclass
+class Within:
+    """What the epoch at hand has done so far. stats: of its first phase, once that is done."""
+
+    weights: EpochState = field(default_factory=EpochState)
+    stats: EpochStats | None = None
+    told: list[Told] = field(default_factory=list)
+    scoring_s: float = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def restored(cls, state: dict[str, Any]) -> Self:
+        return cls(
+            EpochState(**state["weights"]),
+            EpochStats(**state["stats"]) if state["stats"] else None,
+            [Told(**told) for told in state["told"]],
+            state["scoring_s"],
+        )
+
+
+def state_of(search: Search) -> dict[str, Any]:
+    """Tensors and plain values from which the search can go on as if it had never stopped."""
+    return {
+        "schema": SCHEMA,
+        "identity": search.identity,
+        "epoch": search.epoch,
+        "sizes": sizes(search.config),
+        "within": search.within.state_dict(),
+        "chunks": [search.chunk, search.evaluator.per_pass],
+        "num_records": search.num_records,
+        "done": asdict(search.done),
+        "macs": [search.training_macs, search.evaluator.macs],
+        "derived": search.derived,
+        "finalist": search.finalist.state_dict() if search.finalist is not None else None,
+        "elapsed_s": search.elapsed_s,
+        "overhead_s": search.overhead_s,
+        "supernet": search.supernet.state_dict(),
+        "optimizer": search.optimizer.state_dict(),
+        "searcher": search.searcher.state_dict(),
+    }
+
+
+def take_over(search: Search, state: Mapping[str, Any]) -> None:
+    """Bring the search to the state. Raises UserError where it is another search's or another version's."""
+    path = search.folder.checkpoint
+    check_identity(path, state, search.identity)
+    try:
+        if state["schema"] != SCHEMA:
+            raise ValueError("schema")
+        search.supernet.load_state_dict(state["supernet"])
+        search.optimizer.load_state_dict(state["optimizer"])
+        search.searcher.load_state_dict(state["searcher"])
+        search.epoch, search.derived = state["epoch"], state["derived"]
+        search.config = with_sizes(search.initial, state["sizes"])
+        search.within, search.finalist_state = Within.restored(state["within"]), state["finalist"]
+        search.chunk, search.evaluator.per_pass = state["chunks"]
+        search.training_macs, search.evaluator.macs = state["macs"]
+        search.num_records, search.elapsed_before_s = state["num_records"], state["elapsed_s"]
+        search.overhead_s, search.done = state["overhead_s"], Work(**state["done"])
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise UserError(
+            f"{path} must be a checkpoint of this version of enas, but it lacks or breaks something "
+            f"({type(error).__name__}); start a new run"
+        ) from None
