@@ -96,8 +96,8 @@ def _print_judged(result: dict[str, Any], best: dict[str, Any]) -> None:
     click.echo(f"validation    {best['accuracy']:.4f} accuracy, the best of {result['evaluations']:,} networks{failed}")
     if "true_accuracy" in best:
         click.echo(
-            f"truth         {best['true_accuracy']:.4f} test accuracy, rank {best['true_rank']:,} of {best['ranked']:,} "
-            "in the table"
+            f"truth         {best['true_accuracy']:.4f} test accuracy, "
+            f"rank {best['true_rank']:,} of {best['ranked']:,} in the table"
         )
 
 

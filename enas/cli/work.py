@@ -60,7 +60,10 @@ class Ready(Generic[Config]):
 
 @dataclass(frozen=True)
 class Place(Generic[Config]):
-    """Where and with what a job is to work. data: images, or the table that judges. began: time.perf_counter() when it was asked for."""
+    """Where and with what a job is to work.
+
+    data: images, or the table that judges. began: time.perf_counter() when it was asked for.
+    """
 
     config: Config
     data: DataSet | Table
