@@ -258,12 +258,19 @@ def generations(
 
 
 def _generations(state: Generations, on_work: OnWork, stop: StopRequest | None) -> Iterator[GenerationRecord]:
+    def work(units: int) -> None:
+        on_work(units)
+        check()
+
+    def check() -> None:
+        if stop is not None and stop.number is not None:
+            raise Stopped(stop.number)
+
     with state.evaluator:
         while not state.done:
-            record = state.advance(on_work)
+            check()
+            record = state.advance(work)
             state.folder.append(record)
             state.save()
             yield record
-            if stop is not None and stop.number is not None and not state.done:
-                raise Stopped(stop.number)
     checkpoint.write_json(state.folder.result, state.result())

@@ -8,12 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from enas import checkpoint, config, spaces
 from enas.config import DataConfig, RetrainConfig
 from enas.cost import cost
-from enas.data import DataSet, random_batch
+from enas.data import DataSet
 from enas.errors import UserError
 from enas.interrupts import Keeper, StopRequest
 from enas.network import Network
@@ -22,14 +20,12 @@ from enas.records import RetrainRecord, finite
 from enas.runs import RunFolder, check_identity, identity
 from enas.runtime import Runtime, generator, versions
 from enas.spaces import Architecture, SearchSpace
-from enas.standalone import Standalone, out_of_memory, score
-from enas.training import seconds_per_step
+from enas.standalone import Standalone, score
 
 SCHEMA = 1
 MODEL = "model.safetensors"
 SPLIT_SETTINGS = ("split_seed", "test_fraction", "skip_unreadable")
 HEADER = ("space", "input_shape", "classes", "mean", "std", "split")  # as JSON, beside format, schema and arch
-PROBES = 4  # training steps that the forecast runs
 OnWork = Callable[[int], None]
 
 
@@ -74,12 +70,7 @@ def forecast_s(run_config: RetrainConfig, data: DataSet, runtime: Runtime) -> fl
     space, arch = network_space(run_config, data)
     sgd = run_config.sgd
     training = Standalone(space.graph(arch), data, data.train, sgd, run_config.epochs, run_config.seed, runtime)
-    batch = random_batch(data.train, sgd.batch_size, data.mean, data.std, generator(run_config.seed, "forecast"))
-    try:
-        step_s = seconds_per_step(training.model, training.network.train(), batch, PROBES, runtime)
-    except torch.OutOfMemoryError:
-        out_of_memory()
-    return step_s * training.steps * run_config.epochs
+    return training.epoch_s() * run_config.epochs
 
 
 class Retraining:

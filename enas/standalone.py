@@ -11,16 +11,25 @@ import torch
 from torch import Tensor, nn
 
 from enas.config import StandaloneConfig
-from enas.data import DataSet, ImageSet, evaluation_batches, mixup, training_batches, training_steps
+from enas.data import (
+    DataSet,
+    ImageSet,
+    evaluation_batches,
+    mixup,
+    random_batch,
+    training_batches,
+    training_steps,
+)
 from enas.errors import UserError
 from enas.graph import Graph
 from enas.network import Network
 from enas.objective import Scores
 from enas.ops import AuxiliaryClassifier, Noise, initialise
 from enas.runtime import Runtime, derived_seed, generator
-from enas.training import Batch, EpochState, EpochStats, Output, evaluate, sgd, train_epoch
+from enas.training import Batch, EpochState, EpochStats, Output, evaluate, seconds_per_step, sgd, train_epoch
 
 EVALUATION_BATCH = 500
+PROBES = 4  # training steps that a forecast runs
 OnStep = Callable[[int], None]
 
 
@@ -56,6 +65,15 @@ class Standalone:
     def steps(self) -> int:
         """Training steps in an epoch."""
         return training_steps(len(self.images), self.config.batch_size)
+
+    def epoch_s(self) -> float:
+        """Seconds that an epoch will take, from a few steps that spoil the weights: of one to throw away."""
+        data, size = self.data, self.config.batch_size
+        batch = random_batch(self.images, size, data.mean, data.std, generator(self.seed, "forecast"))
+        try:
+            return self.steps * seconds_per_step(self.model, self.network.train(), batch, PROBES, self.runtime)
+        except torch.OutOfMemoryError:
+            out_of_memory()
 
     def train_epoch(self, on_step: OnStep = lambda child_images: None) -> EpochStats:
         """Train for the next epoch of the schedule, or for the rest of one that was interrupted."""

@@ -78,14 +78,13 @@ def searching(place: Place[SearchConfig]) -> Ready[SearchConfig]:
 def retraining(place: Place[RetrainConfig]) -> Ready[RetrainConfig]:
     """One architecture, from scratch to the test set."""
     from enas.cost import cost
-    from enas.data import training_steps
+    from enas.data import training_images
     from enas.records import RetrainRecord
     from enas.retrain import forecast_s, network_space, retrain
 
     run_config, data, runtime = place.config, place.images, place.runtime
     space, arch = network_space(run_config, data)
     counts = cost(space.graph(arch))
-    batch = run_config.sgd.batch_size
 
     def records(on_work: OnWork, on_resume: OnWork, stop: StopRequest) -> Iterator[Record]:
         return retrain(run_config, data, place.folder, runtime, on_work, on_resume, stop)
@@ -104,7 +103,7 @@ def retraining(place: Place[RetrainConfig]) -> Ready[RetrainConfig]:
         headline=f"{run_config.arch[:60]}: {counts.params:,} parameters, {counts.macs:,} MACs",
         extent=f"{run_config.epochs} epochs",
         forecast_s=forecast_s(run_config, data, runtime),
-        units=run_config.epochs * training_steps(len(data.train), batch) * min(len(data.train), batch),
+        units=run_config.epochs * training_images(len(data.train), run_config.sgd.batch_size),
         records=records,
         show=show,
     )

@@ -20,6 +20,7 @@ from enas.data.pipeline import (
     normalise,
     random_batch,
     training_batches,
+    training_images,
     training_steps,
 )
 from enas.data.sets import Augmentation, DataSet, ImageSet
@@ -40,5 +41,6 @@ __all__ = [
     "random_batch",
     "split",
     "training_batches",
+    "training_images",
     "training_steps",
 ]

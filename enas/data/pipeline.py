@@ -28,6 +28,11 @@ def training_steps(count: int, batch_size: int) -> int:
     return max(1, count // batch_size)
 
 
+def training_images(count: int, batch_size: int) -> int:
+    """How many images those batches hold."""
+    return training_steps(count, batch_size) * min(count, batch_size)
+
+
 def training_batches(
     images: ImageSet,
     batch_size: int,
