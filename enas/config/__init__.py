@@ -22,6 +22,7 @@ from enas.config.settings import (
 from enas.config.spaces import (
     SEARCHABLE,
     SPACE_OPTIONS,
+    ChainOptions,
     MacroOptions,
     MicroOptions,
     ResNet20Options,
@@ -31,6 +32,7 @@ from enas.config.training import SgdConfig, StandaloneConfig, WeightsConfig
 
 __all__ = [
     "Budget",
+    "ChainOptions",
     "ControllerConfig",
     "DataConfig",
     "DeriveConfig",
