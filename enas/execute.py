@@ -1,7 +1,7 @@
 """Running graphs: one at a time (the plain twin), or many in one merged pass.
 
-A architectures, N images. Weights come as a mapping from weight key to module; operations without
-weights are made on the spot.
+A architectures, N images. Weights come as a mapping from weight key to module, of which a node may use a
+part; operations without weights are made on the spot.
 """
 
 from __future__ import annotations
@@ -14,13 +14,21 @@ from torch import Tensor, nn
 
 from enas.graph import Graph, MergedGraph, Node, merge
 from enas.ops import Context, Noise, build, drop_path
+from enas.sliced import Sliced
 
-Modules = Callable[[Node], nn.Module]
+Modules = Callable[[Node], Callable[..., Tensor]]
 
 
 def module_getter(modules: Mapping[str, nn.Module]) -> Modules:
-    """A function from node to module: by weight key, or a fresh weightless operation."""
-    return lambda node: modules[node.key] if node.key else _weightless(node.op, node.in_shapes, node.shape)
+    """A function from node to its operation: by weight key, at the node's size, or a fresh weightless one."""
+
+    def get(node: Node) -> Callable[..., Tensor]:
+        if not node.key:
+            return _weightless(node.op, node.in_shapes, node.shape)
+        module = modules[node.key]
+        return module.part(node) if isinstance(module, Sliced) else module
+
+    return get
 
 
 @functools.lru_cache(maxsize=1024)
@@ -37,12 +45,12 @@ def run_tapped(
     graph: Graph, modules: Modules, images: Tensor, noise: Noise | None, tap: int | None
 ) -> tuple[Tensor, Tensor | None]:
     """The same, and the output of node `tap` [N, C, H, W] if one is named."""
-    context = Context(1, noise)
     values: list[Tensor | None] = [images]
     uses = _uses(graph.nodes)
     if tap is not None:
         uses[tap] += 1
     for node in graph.nodes[1:]:
+        context = Context(1, noise, node.key)
         values.append(drop_path(modules(node)(*(values[i] for i in node.inputs), context=context), node, context))
         _release(node, values, uses)
     return _value(values, len(values) - 1), None if tap is None else _value(values, tap)
@@ -73,7 +81,7 @@ def run_merged(
             stacked = [
                 torch.cat([_value(values, node.inputs[k]) for node in nodes]) for k in range(len(nodes[0].inputs))
             ]
-            context = Context(len(call), noise)
+            context = Context(len(call), noise, nodes[0].key)
             parts = drop_path(module(*stacked, context=context), nodes[0], context).chunk(len(call))
             for i, part in zip(call, parts, strict=True):
                 values[i] = part
@@ -81,7 +89,7 @@ def run_merged(
             for node in nodes:
                 _release(node, values, uses)
         else:
-            context = Context(1, noise)
+            context = Context(1, noise, nodes[0].key)
             for i, node in zip(call, nodes, strict=True):
                 values[i] = drop_path(module(*(values[j] for j in node.inputs), context=context), node, context)
                 _release(node, values, uses)

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 
 Shape = tuple[int, int, int]
 INPUT = "input"
-COMMUTATIVE = frozenset({"sum", "sum_norm", "sum_relu"})  # operations whose inputs have no order
+# operations whose inputs have no order
+COMMUTATIVE = frozenset({"sum", "sum_norm", "sum_relu", "sum_norm_relu", "sum_bias"})
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
     """One operation of a graph.
 
-    op: name in `enas.ops.OPS` ("input" for the images).
+    op: name in `enas.ops.OPS` ("input" for the images), and numbers that it needs (`rect_conv:3,5,2`).
     inputs: positions of the input nodes, all smaller than this node's own.
     key: which weights it uses, and which noise; empty where the operation has neither.
     in_shapes, shape: shapes of its inputs and of its output.

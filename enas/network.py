@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from enas.execute import module_getter, run_tapped
 from enas.graph import Graph
 from enas.ops import Noise, build, initialise
+from enas.sliced import Sliced
 from enas.supernet import Supernet
 
 
@@ -32,17 +33,20 @@ class Network(nn.Module):
 
 
 def inherit(network: Network, supernet: Supernet) -> None:
-    """Copy the shared weights that the network uses; running statistics stay as they are.
+    """Copy the shared weights that the network uses, at its sizes; running statistics stay as they are.
 
     Raises KeyError or RuntimeError where a weight is missing or has another shape.
     """
     with torch.no_grad():
-        for key, module in network.weights.items():
-            shared = dict(supernet.weights[key].named_parameters())
-            for name, parameter in module.named_parameters():
+        for node in network.graph.nodes:
+            if not node.key:
+                continue
+            source = supernet.weights[node.key]
+            shared = source.tensors(node) if isinstance(source, Sliced) else dict(source.named_parameters())
+            for name, parameter in network.weights[node.key].named_parameters():
                 if shared[name].shape != parameter.shape:
                     raise RuntimeError(
-                        f"{key}.{name} must have the shared shape {tuple(shared[name].shape)}, "
+                        f"{node.key}.{name} must have the shared shape {tuple(shared[name].shape)}, "
                         f"but the network has {tuple(parameter.shape)}; only the searched width can inherit"
                     )
                 parameter.copy_(shared[name])

@@ -178,7 +178,7 @@ def score(
 def _auxiliary(graph: Graph, num_classes: int, seed: int) -> AuxiliaryClassifier:
     if graph.auxiliary is None:
         raise UserError(
-            "an auxiliary classifier needs a network that halves its resolution, but this one does not; "
+            "an auxiliary classifier needs a network with layers behind it, but this one is too shallow; "
             "set --auxiliary-weight 0"
         )
     auxiliary = AuxiliaryClassifier(graph.nodes[graph.auxiliary].shape, num_classes)

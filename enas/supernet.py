@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from enas.execute import module_getter, run_merged, run_plain
-from enas.graph import Graph
+from enas.graph import Graph, Node
 from enas.ops import Noise, build, initialise
+from enas.sliced import Sliced
 from enas.spaces import SearchSpace
 
 # Numbers in an input below which stacking several architectures into one call pays. On two CPU cores
@@ -18,7 +19,7 @@ CONCAT_BELOW = {"cpu": 0, "cuda": 1 << 26, "mps": 1 << 22}
 
 
 class Supernet(nn.Module):
-    """Shared weights, one module for each weight key of the space.
+    """Shared weights, one module for each weight key of the space; where a key has several sizes, all of them.
 
     Batch norm uses batch statistics of each architecture, always. Modules that no chosen graph uses
     take no part in the pass, so their parameters get no gradient.
@@ -26,7 +27,10 @@ class Supernet(nn.Module):
 
     def __init__(self, space: SearchSpace, generator: torch.Generator) -> None:
         super().__init__()
-        self.weights = nn.ModuleDict({node.key: build(node, running=False) for node in space.candidates()})
+        nodes: dict[str, list[Node]] = {}
+        for node in space.candidates():
+            nodes.setdefault(node.key, []).append(node)
+        self.weights = nn.ModuleDict({key: _shared(sizes, generator) for key, sizes in nodes.items()})
         initialise(self, generator)
         self.to(memory_format=torch.channels_last)
 
@@ -39,3 +43,8 @@ class Supernet(nn.Module):
         """The same, one graph after the other: slower, simpler, what `forward` is tested against."""
         modules = module_getter(self.weights)  # type: ignore[arg-type]
         return torch.stack([run_plain(graph, modules, images, noise) for graph in graphs])
+
+
+def _shared(nodes: Sequence[Node], generator: torch.Generator) -> nn.Module:
+    """The weights of one key, from a node of every size that it has."""
+    return build(nodes[0], running=False) if len(nodes) == 1 else Sliced(nodes, generator)

@@ -12,9 +12,17 @@ from torch import nn
 from enas.config import ControllerConfig
 from enas.controller import Controller
 from enas.spaces import SearchSpace, size
-from tests.toys import Toy, all_archs, as_tensor, macro, micro, random_archs, seeded
+from tests.toys import Toy, all_archs, as_tensor, chain, macro, micro, random_archs, seeded
 
-SPACES: dict[str, SearchSpace] = {"toy": Toy(), "macro1": macro(1), "macro2": macro(2), "micro1": micro(1)}
+# depth 1 or 2; two heights and widths; the second layer may be a pooling or read the first one
+TINY = chain(min_layers=1, max_layers=2, kernels=(1, 3), filters=(2,), strides=(1,))
+SPACES: dict[str, SearchSpace] = {
+    "toy": Toy(),
+    "macro1": macro(1),
+    "macro2": macro(2),
+    "micro1": micro(1),
+    "chain2": TINY,
+}
 
 
 def policy(space: SearchSpace, scale: float = 8, seed: int = 1, **changes: object) -> Controller:
@@ -28,7 +36,7 @@ def policy(space: SearchSpace, scale: float = 8, seed: int = 1, **changes: objec
 
 
 @pytest.mark.parametrize("recurrence", ["lstm", "gru"])
-@pytest.mark.parametrize("space", [macro(1), macro(2), macro(6), micro(3)])
+@pytest.mark.parametrize("space", [macro(1), macro(2), macro(6), micro(3), chain(), chain(skips=False)])
 def test_read_gives_what_sample_gave(space: SearchSpace, recurrence: str) -> None:
     controller = policy(space, recurrence=recurrence).float()
     sampled = controller.sample(32, seeded())
@@ -41,13 +49,13 @@ def test_read_gives_what_sample_gave(space: SearchSpace, recurrence: str) -> Non
 
 
 @pytest.mark.parametrize("recurrence", ["lstm", "gru"])
-@pytest.mark.parametrize("space", [macro(6), micro(3)])
+@pytest.mark.parametrize("space", [macro(6), micro(3), chain(max_layers=6), chain(skips=False)])
 def test_batched_equals_one_by_one(space: SearchSpace, recurrence: str) -> None:
     controller = policy(space, recurrence=recurrence)
     choices = as_tensor(random_archs(space, 12))
     batched = controller.read(choices)
     single = [controller.read(row[None]) for row in choices]
-    for field in ("log_probs", "entropies", "skip_rates"):
+    for field in ("log_probs", "entropies", "skip_rates", "active"):
         alone = torch.cat([getattr(rollout, field) for rollout in single])
         torch.testing.assert_close(
             getattr(batched, field), alone, rtol=0, atol=1e-12, equal_nan=True
@@ -176,13 +184,16 @@ def test_skip_rates_are_the_mean_probability_of_yes() -> None:
 
 
 @pytest.mark.parametrize("recurrence", ["lstm", "gru"])
-@pytest.mark.parametrize("space", [macro(3), micro(3)])
-def test_every_parameter_gets_a_gradient(space: SearchSpace, recurrence: str) -> None:
+@pytest.mark.parametrize(
+    ("space", "given"),  # anchors of what nothing is decided about: the inputs of both cells; the first layer
+    [(macro(3), 0), (micro(3), 4), (chain(), 0), (chain(kernels=(3,), filters=(2,), strides=(1,), pooling=False), 1)],
+)
+def test_every_parameter_gets_a_gradient(space: SearchSpace, given: int, recurrence: str) -> None:
     controller = policy(space, recurrence=recurrence)
     controller.read(as_tensor(random_archs(space, 4))).log_probs.sum().backward()  # type: ignore[no-untyped-call]
     for name, parameter in controller.named_parameters():
         if name == "given_anchors":
-            assert parameter.shape == (0 if space.name == "macro" else 4, 8)  # micro: the inputs of both cells
+            assert parameter.shape == (given, 8)
             if not parameter.numel():
                 continue
         assert parameter.grad is not None, name

@@ -22,6 +22,7 @@ LEVELS = (
         "interrupts",
         "depthwise",
         "ops",
+        "sliced",
         "execute",
         "cost",
         "data",

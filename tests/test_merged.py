@@ -17,7 +17,7 @@ from enas.network import Network, inherit
 from enas.ops import OPS, BatchNorm, Context, Noise, build
 from enas.spaces import Architecture, MacroSpace, ResNet20Space
 from enas.supernet import Supernet
-from tests.toys import images, macro, micro, random_archs, seeded
+from tests.toys import chain, images, macro, micro, random_archs, seeded
 
 STACK = 1 << 40  # a concat_below that stacks every call of several nodes
 
@@ -57,9 +57,11 @@ def test_every_operation_is_in_some_space() -> None:
     """An operation that no space uses would be dead code."""
     nodes = [*macro(6).candidates(), *macro(6, double=True).candidates()]
     nodes += [node for arch in random_archs(micro(), 9) for node in micro().graph(arch).nodes]
+    for arch in random_archs(chain(), 9):
+        nodes += [*chain().graph(arch).nodes, *chain(hidden=3).graph(arch).nodes]
     resnet = ResNet20Space(ResNet20Options(width=4), (3, 8, 8), 5)
     nodes += resnet.graph(Architecture("resnet20", ())).nodes
-    assert set(OPS) == {node.op for node in nodes} - {"input"}
+    assert set(OPS) == {node.op.partition(":")[0] for node in nodes} - {"input"}
 
 
 def test_stacked_architectures_of_very_different_scale_do_not_leak() -> None:

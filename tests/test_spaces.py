@@ -272,7 +272,7 @@ def test_options_for_infers_the_layers() -> None:
     for wrong in (0, 2, 4, 5, 65 * 66 // 2, 10**5):
         with pytest.raises(UserError):
             spaces.options_for(Architecture("macro", (0,) * wrong), wide)
-    with pytest.raises(UserError, match="must be one of macro, micro, resnet20, but got 'atlas'"):
+    with pytest.raises(UserError, match="must be one of macro, micro, chain, resnet20, but got 'atlas'"):
         spaces.options_for(Architecture("atlas", ()), wide)
 
 

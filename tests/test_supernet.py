@@ -36,6 +36,8 @@ class OneGraph:
 
 def graph_with(op: str) -> Graph:
     """A small network that contains the operation, odd in size and channels."""
+    if op in ("mean_linear", "sum_bias", "relu_linear"):
+        return head_graph()
     builder = GraphBuilder(INPUT)
     stem = builder.add("conv_bn_3x3", (0,), (5, 9, 7), "stem")
     other = builder.add("conv_bn_relu_3x3", (0,), (5, 9, 7), "other")
@@ -43,17 +45,33 @@ def graph_with(op: str) -> Graph:
         shape, inputs = (7, 5, 4), (stem,)
     elif op.startswith(("conv_bn", "cell_sep_conv")):  # these take their stride from the shapes
         shape, inputs = (6, 5, 4), (stem,)
-    elif op.startswith("cell_"):
+    elif op == "rect_conv":
+        shape, inputs, op = (6, 5, 4), (stem,), "rect_conv:5,3,2"
+    elif op == "pad":
+        shape, inputs = (5, 11, 8), (stem,)
+    elif op.startswith(("cell_", "halving_")):
         shape, inputs = (5, 5, 4), (stem,)
     else:
         shape, inputs = (5, 9, 7), (stem, other) if op.startswith("sum") else (stem,)
     x = stem
     if not op.endswith("classifier"):
-        x = builder.add(op, inputs, shape, "" if op in ("padded_shortcut", "sum_relu", "sum") else "it")
+        without = op in ("padded_shortcut", "sum_relu", "sum", "pad") or op.startswith("halving_")
+        x = builder.add(op, inputs, shape, "" if without else "it")
     if not op.startswith("sum"):  # so that every node is used
+        if op == "pad":
+            other = builder.add("pad", (other,), shape)
         small = builder.add("conv_bn_3x3", (other,), builder.shape(x), "small")
         x = builder.add("sum_norm", (x, small), builder.shape(x), "join")
     builder.add(op if op.endswith("classifier") else "classifier", (x,), (4, 1, 1), "classifier")
+    return builder.graph()
+
+
+def head_graph() -> Graph:
+    """The ends of two layers, a hidden layer, logits."""
+    builder = GraphBuilder(INPUT)
+    ends = [builder.add("conv_bn_relu_3x3", (0,), (channels, 9, 7), f"conv{channels}") for channels in (4, 5)]
+    parts = [builder.add("mean_linear", (end,), (6, 1, 1), f"mean{end}") for end in ends]
+    builder.add("relu_linear", (builder.add("sum_bias", parts, (6, 1, 1), "hidden"),), (4, 1, 1), "classifier")
     return builder.graph()
 
 
@@ -70,7 +88,7 @@ def perturbed(module: nn.Module) -> None:
 @pytest.mark.parametrize("op", OPS)
 def test_a_network_that_inherits_equals_the_supernet(op: str) -> None:
     graph = graph_with(op)
-    assert op in {node.op for node in graph.nodes}
+    assert op in {node.op.partition(":")[0] for node in graph.nodes}
     supernet = Supernet(OneGraph(graph), seeded(1))  # type: ignore[arg-type]
     perturbed(supernet)
     network = Network(graph, seeded(2))

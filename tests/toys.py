@@ -10,10 +10,10 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from enas.config import MacroOptions, MicroOptions, SpaceOptions
+from enas.config import ChainOptions, MacroOptions, MicroOptions, SpaceOptions
 from enas.graph import Graph, GraphBuilder, Node, Shape
 from enas.searchers import uniform
-from enas.spaces import Architecture, Decision, MacroSpace, MicroSpace, SearchSpace, settled
+from enas.spaces import Architecture, ChainSpace, Decision, MacroSpace, MicroSpace, SearchSpace, settled
 from enas.spaces.sketch import Sketch
 
 
@@ -29,6 +29,12 @@ def micro(
     nodes: int = 3, shape: Shape = (3, 8, 8), classes: int = 5, width: int = 4, cells_per_stage: int = 1
 ) -> MicroSpace:
     return MicroSpace(MicroOptions(nodes=nodes, width=width, cells_per_stage=cells_per_stage), shape, classes)
+
+
+def chain(shape: Shape = (3, 8, 8), classes: int = 5, **changes: Any) -> ChainSpace:
+    """A chain of two to four layers with few small sizes, and changes of its options."""
+    sizes = {"min_layers": 2, "max_layers": 4, "kernels": (1, 3, 5), "filters": (2, 3, 5)} | changes
+    return ChainSpace(ChainOptions(**sizes), shape, classes)
 
 
 def random_archs(space: SearchSpace, n: int, seed: int = 0) -> list[Architecture]:
@@ -77,6 +83,31 @@ def micro_cases(draw: st.DrawFn, max_nodes: int = 4, max_archs: int = 3) -> tupl
     )
     arch = st.tuples(*(st.integers(0, len(decision.labels) - 1) for decision in space.decisions))
     archs = draw(st.lists(arch.map(lambda choices: Architecture("micro", choices)), min_size=1, max_size=max_archs))
+    return space, archs
+
+
+@st.composite
+def chain_cases(draw: st.DrawFn, max_layers: int = 5, max_archs: int = 3) -> tuple[ChainSpace, list[Architecture]]:
+    """A chain space and some of its architectures."""
+
+    def sizes(*values: int) -> tuple[int, ...]:
+        return tuple(sorted(draw(st.sets(st.sampled_from(values), min_size=1))))
+
+    depths = sorted(draw(st.tuples(*[st.integers(1, max_layers)] * 2)))
+    options = ChainOptions(
+        min_layers=depths[0],
+        max_layers=depths[1],
+        kernels=(*sizes(1, 3, 5), 7),
+        filters=sizes(1, 2, 4, 5),
+        strides=sizes(1, 2, 3),
+        pooling=draw(st.booleans()),
+        skips=draw(st.booleans()),
+        hidden=draw(st.sampled_from((0, 3))),
+    )
+    shape = (draw(st.sampled_from((1, 3))), draw(st.integers(1, 11)), draw(st.integers(1, 11)))
+    space = ChainSpace(options, shape, 5)
+    choices = st.tuples(*(st.integers(0, len(decision.labels) - 1) for decision in space.decisions))
+    archs = draw(st.lists(choices.map(lambda c: settled(space, c)), min_size=1, max_size=max_archs))
     return space, archs
 
 

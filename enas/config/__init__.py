@@ -24,6 +24,7 @@ from enas.config.settings import (
 from enas.config.spaces import (
     SEARCHABLE,
     SPACE_OPTIONS,
+    ChainOptions,
     MacroOptions,
     MicroOptions,
     ResNet20Options,
@@ -33,6 +34,7 @@ from enas.config.training import SgdConfig, StandaloneConfig, WeightsConfig
 
 __all__ = [
     "Budget",
+    "ChainOptions",
     "ControllerConfig",
     "DataConfig",
     "DeriveConfig",

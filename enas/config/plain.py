@@ -13,7 +13,7 @@ from typing import Any
 
 from enas.config.budget import parse_budget
 from enas.config.settings import RetrainConfig, SearchConfig
-from enas.config.spaces import SPACE_OPTIONS, SpaceOptions
+from enas.config.spaces import SPACE_OPTIONS, ChainOptions, SpaceOptions
 from enas.config.training import SgdConfig
 from enas.errors import UserError
 
@@ -23,7 +23,9 @@ def to_dict(config: Any) -> dict[str, Any]:
     out: dict[str, Any] = {"name": config.name} if isinstance(config, SpaceOptions) else {}
     for f in fields(config):
         value = getattr(config, f.name)
-        out[f.name] = to_dict(value) if dataclasses.is_dataclass(value) else value
+        if dataclasses.is_dataclass(value):
+            value = to_dict(value)
+        out[f.name] = list(value) if isinstance(value, tuple) else value
     return out
 
 
@@ -92,6 +94,8 @@ def check(config: SearchConfig | RetrainConfig) -> None:
             f"the lowest learning rate must not be above the highest, but got lr_min {sgd.lr_min:g} and lr_max "
             f"{sgd.lr_max:g}; give --set {section}.lr_min=... too"
         )
+    if isinstance(config.space, ChainOptions):
+        config.space.check()
     if isinstance(config, SearchConfig):
         _check_evaluator(config)
     if isinstance(config, SearchConfig) and config.budget is not None:
@@ -127,6 +131,8 @@ class _Text(str):
 
 def _coerce(hint: Any, value: Any, key: str) -> Any:
     """`value` as the field's type, or UserError. Ints pass as floats; nothing else is converted silently."""
+    if typing.get_origin(hint) is tuple:
+        return _whole_numbers(value, key)
     allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if isinstance(value, _Text):
         value = _parse(allowed, value)
@@ -144,6 +150,14 @@ def _coerce(hint: Any, value: Any, key: str) -> Any:
         return value
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "none"}
     raise UserError(f"{key} must be {' or '.join(names[t] for t in allowed)}, but got {value!r}")
+
+
+def _whole_numbers(value: Any, key: str) -> tuple[int, ...]:
+    """A list as a tuple, or UserError; on the command line its numbers stand between commas."""
+    numbers = [_parse((int,), part.strip()) for part in value.split(",")] if isinstance(value, _Text) else value
+    if isinstance(numbers, list | tuple) and all(type(number) is int for number in numbers):
+        return tuple(numbers)
+    raise UserError(f"{key} must be a list of whole numbers, but got {value!r}")
 
 
 def _parse(allowed: tuple[Any, ...], text: str) -> Any:

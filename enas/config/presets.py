@@ -13,7 +13,7 @@ from typing import Any
 from enas.config.plain import space_options
 from enas.config.searchers import ControllerConfig
 from enas.config.settings import DataConfig, DeriveConfig, RetrainConfig, SearchConfig
-from enas.config.spaces import MacroOptions, MicroOptions, SpaceOptions
+from enas.config.spaces import ChainOptions, MacroOptions, MicroOptions, SpaceOptions
 from enas.config.training import StandaloneConfig, WeightsConfig
 
 Preset = Callable[[str | None], tuple[SearchConfig, RetrainConfig]]
@@ -26,7 +26,12 @@ def quick(space: str | None = None) -> tuple[SearchConfig, RetrainConfig]:
         preset="quick",
         epochs=50,
         data=DataConfig(name="digits", validation_fraction=0.25),
-        space=_choose(space, MacroOptions(layers=6, width=16), MicroOptions(nodes=3, width=16, cells_per_stage=1)),
+        space=_choose(
+            space,
+            MacroOptions(layers=6, width=16),
+            MicroOptions(nodes=3, width=16, cells_per_stage=1),
+            ChainOptions(min_layers=3, max_layers=6, kernels=(1, 3, 5), filters=(8, 16, 24)),
+        ),
         weights=WeightsConfig(architectures_per_step=2, **sgd),
         controller=ControllerConfig(warmup_epochs=20, updates=20, architectures_per_update=16, batch_size=100, lr=3e-3),
         derive=DeriveConfig(finalists=4, finalist_epochs=8),
@@ -40,7 +45,12 @@ def quick(space: str | None = None) -> tuple[SearchConfig, RetrainConfig]:
 def cpu(space: str | None = None) -> tuple[SearchConfig, RetrainConfig]:
     """CIFAR-10-sized images on two CPU cores: about 40 minutes of search, 10 minutes of retraining."""
     # 16 channels: on processors with 512-bit vectors 20 channels take twice the time of 16
-    chosen = _choose(space, MacroOptions(width=16), MicroOptions(nodes=3, width=16, cells_per_stage=1))
+    chosen = _choose(
+        space,
+        MacroOptions(width=16),
+        MicroOptions(nodes=3, width=16, cells_per_stage=1),
+        ChainOptions(min_layers=4, max_layers=8, kernels=(1, 3, 5), filters=(8, 16, 24)),
+    )
     micro = isinstance(chosen, MicroOptions)
     search = SearchConfig(
         preset="cpu",

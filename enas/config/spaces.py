@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from enas.config.checked import Checked, setting
+from enas.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,59 @@ class MicroOptions(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChainOptions(Checked):
+    """Space `chain` (Zoph & Le 2017): a number of layers that is searched too, each of them described in full."""
+
+    name: ClassVar[str] = "chain"
+    min_layers: int = setting(4, "fewest layers", low=1, high=32)
+    max_layers: int = setting(12, "most layers (Zoph & Le: their best networks have 15 to 39)", low=1, high=32)
+    kernels: tuple[int, ...] = setting((1, 3, 5, 7), "heights and widths of filters, odd (Zoph & Le: 1,3,5,7)")
+    filters: tuple[int, ...] = setting((24, 36, 48, 64), "numbers of filters (Zoph & Le: 24,36,48,64)")
+    strides: tuple[int, ...] = setting((1, 2), "strides of convolutions (Zoph & Le: 1 alone, or 1,2,3)")
+    pooling: bool = setting(
+        True,
+        "whether a layer after the first may be a 3x3 average or maximum at stride 2 instead (Zoph & Le: two maxima at "
+        "fixed layers)",
+    )
+    skips: bool = setting(
+        True,
+        "whether convolutions choose which earlier layers they read (Zoph & Le section 3.3), instead of the one before",
+    )
+    hidden: int = setting(0, "units of a fully connected layer before the classifier (0: none)", low=0, high=4096)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_list("kernels", self.kernels, 1, 15)
+        _check_list("filters", self.filters, 1, 4096)
+        _check_list("strides", self.strides, 1, 8)
+        even = [kernel for kernel in self.kernels if kernel % 2 == 0]
+        if even:
+            raise UserError(f"kernels must be odd, so that a filter has a middle, but got {even[0]}")
+
+    def check(self) -> None:
+        """Raise UserError for settings that are possible alone but not together."""
+        if self.min_layers > self.max_layers:
+            raise UserError(
+                f"the fewest layers must not be more than the most, but got min_layers {self.min_layers} and "
+                f"max_layers {self.max_layers}; give --set space.min_layers=... and --set space.max_layers=..."
+            )
+        choices = max(self.max_layers - self.min_layers + 1, len(self.kernels), len(self.filters), len(self.strides))
+        if choices == 1 and (self.max_layers == 1 or not (self.pooling or self.skips)):
+            raise UserError(
+                "something must be left to decide, but depth, kernels, filters and strides have one choice each; "
+                "give more, for example --set space.kernels=3,5"
+            )
+
+
+def _check_list(name: str, values: tuple[int, ...], low: int, high: int) -> None:
+    """Raise UserError unless the values are within the bounds, rising, and few enough for one character each."""
+    rising = all(a < b for a, b in zip(values, values[1:], strict=False))
+    if not (1 <= len(values) <= 36 and rising and low <= values[0] and values[-1] <= high):
+        listed = ",".join(map(str, values[:12])) or "none"
+        raise UserError(f"{name} must be 1 to 36 rising whole numbers from {low} to {high}, but got {listed}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ResNet20Options(Checked):
     """The hand-drawn reference `resnet20`: one architecture, nothing to search."""
 
@@ -40,8 +94,8 @@ class ResNet20Options(Checked):
     width: int = setting(16, "channels of the first stage (He et al.: 16)", low=2, high=4096)
 
 
-SpaceOptions = MacroOptions | MicroOptions | ResNet20Options
+SpaceOptions = MacroOptions | MicroOptions | ChainOptions | ResNet20Options
 SPACE_OPTIONS: dict[str, type[SpaceOptions]] = {
-    options.name: options for options in (MacroOptions, MicroOptions, ResNet20Options)
+    options.name: options for options in (MacroOptions, MicroOptions, ChainOptions, ResNet20Options)
 }
-SEARCHABLE = ("macro", "micro")
+SEARCHABLE = ("macro", "micro", "chain")

@@ -1,6 +1,7 @@
 """The operations that graphs are made of: one module class each, used by supernet and network alike.
 
-An operation is built from its input shapes and its output shape alone. `forward(*inputs, context)`
+An operation is built from its input shapes and its output shape, and from the numbers that stand behind its
+name where it needs some (`rect_conv:3,5,2`). `forward(*inputs, context)`
 takes tensors [G*N, C, H, W]: G architectures that use the same weights on N images each, stacked.
 Everything but batch norm and dropout treats the images independently, so only those look at G.
 """
@@ -8,13 +9,14 @@ Everything but batch norm and dropout treats the images independently, so only t
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
-from enas.graph import Node, Shape
+from enas.graph import Node
 from enas.ops.cell import CellInput, CellPool, CellSepConv, LooseEnd, Sum
+from enas.ops.chain import HalvingPool, MeanLinear, Pad, RectConv, ReluLinear, SumBias
 from enas.ops.context import Context, Noise, drop_path
 from enas.ops.heads import AuxiliaryClassifier, Classifier
 from enas.ops.layers import BatchNorm
@@ -22,7 +24,7 @@ from enas.ops.macro import Conv, ConvNorm, FactorizedReduction, PaddedShortcut, 
 
 __all__ = ["OPS", "AuxiliaryClassifier", "BatchNorm", "Context", "Noise", "build", "drop_path", "initialise"]
 
-OPS: dict[str, Callable[[Sequence[Shape], Shape, bool], nn.Module]] = {
+OPS: dict[str, Callable[..., nn.Module]] = {  # called with input shapes, shape, running, numbers
     "conv_3x3": functools.partial(Conv, kernel=3),
     "conv_5x5": functools.partial(Conv, kernel=5),
     "sep_conv_3x3": functools.partial(SepConv, kernel=3),
@@ -44,12 +46,21 @@ OPS: dict[str, Callable[[Sequence[Shape], Shape, bool], nn.Module]] = {
     "loose_end": LooseEnd,
     "padded_shortcut": PaddedShortcut,
     "sum_relu": SumRelu,
+    "rect_conv": RectConv,
+    "halving_avg_pool_3x3": functools.partial(HalvingPool, maximum=False),
+    "halving_max_pool_3x3": functools.partial(HalvingPool, maximum=True),
+    "pad": Pad,
+    "sum_norm_relu": functools.partial(SumNorm, relu=True),
+    "mean_linear": MeanLinear,
+    "sum_bias": SumBias,
+    "relu_linear": ReluLinear,
 }
 
 
 def build(node: Node, running: bool) -> nn.Module:
     """The module of one node. running: keep running statistics for batch norm (network, not supernet)."""
-    return OPS[node.op](node.in_shapes, node.shape, running)
+    name, _, numbers = node.op.partition(":")
+    return OPS[name](node.in_shapes, node.shape, running, *map(int, filter(None, numbers.split(","))))
 
 
 def initialise(module: nn.Module, generator: torch.Generator) -> None:
@@ -60,4 +71,5 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
         elif isinstance(part, nn.Linear):
             bound = part.in_features**-0.5
             nn.init.uniform_(part.weight, -bound, bound, generator=generator)
-            nn.init.zeros_(part.bias)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)

@@ -34,10 +34,11 @@ class Noise:
 
 @dataclass(frozen=True)
 class Context:
-    """What a pass tells its operations: G stacked architectures, and noise (None: off)."""
+    """What a pass tells an operation: G stacked architectures, noise (None: off), and its node's key."""
 
     groups: int = 1
     noise: Noise | None = None
+    key: str = ""
 
 
 def drop_path(x: Tensor, node: Node, context: Context) -> Tensor:

@@ -22,12 +22,7 @@ class Classifier(nn.Module):
         self.linear = nn.Linear(in_shapes[0][0], shape[0])
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        x = (F.relu(x) if self.relu else x).mean(dim=(2, 3))  # [G*N, C]
-        if context.noise is not None and context.noise.dropout:
-            images = x.shape[0] // context.groups
-            mask = context.noise.mask("classifier", context.noise.dropout, (images, x.shape[1]), x.device)
-            x = x * mask.repeat(context.groups, 1)
-        return self.linear(x)  # type: ignore[no-any-return]
+        return self.linear(features(F.relu(x) if self.relu else x, context))  # type: ignore[no-any-return]
 
 
 class AuxiliaryClassifier(nn.Module):
@@ -47,6 +42,15 @@ class AuxiliaryClassifier(nn.Module):
         x = F.relu(self.norm1(self.conv1(x), Context()))
         x = F.relu(self.norm2(self.conv2(x), Context()))
         return self.linear(x.flatten(1))  # type: ignore[no-any-return]
+
+
+def features(x: Tensor, context: Context) -> Tensor:
+    """Means over the pixels of x [G*N, C, H, W], with dropout: [G*N, C]."""
+    x = x.mean(dim=(2, 3))
+    if context.noise is None or not context.noise.dropout:
+        return x
+    mask = context.noise.mask(context.key, context.noise.dropout, (x.shape[0] // context.groups, x.shape[1]), x.device)
+    return x * mask.repeat(context.groups, 1)
 
 
 def _quadrants(x: Tensor) -> Tensor:

@@ -74,14 +74,17 @@ class Pool(nn.Module):
 
 
 class SumNorm(nn.Module):
-    """The sum of the inputs, then batch norm: how a layer of the macro space takes in its skips."""
+    """The sum of the inputs, then batch norm, and ReLU where asked for: how a layer of the macro space takes in
+    its skips."""
 
-    def __init__(self, in_shapes: Sequence[Shape], shape: Shape, running: bool) -> None:
+    def __init__(self, in_shapes: Sequence[Shape], shape: Shape, running: bool, *, relu: bool = False) -> None:
         super().__init__()
         self.norm = BatchNorm(shape[0], running)
+        self.relu = relu
 
     def forward(self, *inputs: Tensor, context: Context) -> Tensor:
-        return self.norm(total(inputs), context)  # type: ignore[no-any-return]
+        x: Tensor = self.norm(total(inputs), context)
+        return F.relu(x) if self.relu else x
 
 
 class SumRelu(nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from enas.config import SPACE_OPTIONS, MacroOptions, MicroOptions, SpaceOptions
+from enas.config import SPACE_OPTIONS, ChainOptions, MacroOptions, MicroOptions, SpaceOptions
 from enas.errors import UserError
 from enas.graph import Shape
 from enas.spaces.base import (
@@ -23,12 +23,14 @@ from enas.spaces.base import (
     uniform_entropies,
     validate,
 )
+from enas.spaces.chain import ChainSpace
 from enas.spaces.macro import MacroSpace
 from enas.spaces.micro import MicroSpace
 from enas.spaces.resnet import ResNet20Space
 
 __all__ = [
     "Architecture",
+    "ChainSpace",
     "Decision",
     "MacroSpace",
     "MicroSpace",
@@ -56,13 +58,16 @@ def build(options: SpaceOptions, input_shape: Shape, num_classes: int) -> Search
         return MacroSpace(options, input_shape, num_classes)
     if isinstance(options, MicroOptions):
         return MicroSpace(options, input_shape, num_classes)
+    if isinstance(options, ChainOptions):
+        return ChainSpace(options, input_shape, num_classes)
     return ResNet20Space(options, input_shape, num_classes)
 
 
 def options_for(arch: Architecture, options: SpaceOptions) -> SpaceOptions:
     """Options of the space that `arch` belongs to: `options` where they fit, else that space's defaults.
 
-    What an architecture itself determines (macro: the number of layers, micro: of nodes) is taken from it.
+    What an architecture itself determines (macro: the number of layers, micro: of nodes, chain: the most
+    layers) is taken from it.
     """
     if arch.space not in SPACE_OPTIONS:
         raise UserError(f"the architecture's space must be one of {', '.join(SPACE_OPTIONS)}, but got {arch.space!r}")
@@ -72,4 +77,6 @@ def options_for(arch: Architecture, options: SpaceOptions) -> SpaceOptions:
         return dataclasses.replace(options, layers=MacroSpace.layers_of(arch))
     if isinstance(options, MicroOptions):
         return dataclasses.replace(options, nodes=MicroSpace.nodes_of(arch))
+    if isinstance(options, ChainOptions):
+        return ChainSpace.options_of(arch, options)
     return options

@@ -84,7 +84,8 @@ class SearchSpace(Protocol):
         """The network of an architecture, a valid one of this space."""
 
     def candidates(self) -> tuple[Node, ...]:
-        """One node for every weight key that any architecture of the space can use."""
+        """One node for every weight key that any architecture of the space can use; where architectures use it in
+        several sizes (`enas.sliced`), nodes that have them all."""
 
     def describe(self, arch: Architecture) -> list[str]:
         """The architecture in words, one line a part."""
@@ -134,7 +135,7 @@ def validate(space: SearchSpace, arch: Architecture) -> None:
     if len(arch.choices) != num_decisions:
         raise UserError(
             f"an architecture of this {space.name} space must have {num_decisions} choices, one per decision, "
-            f"but got {len(arch.choices)}; the space's size is a setting (for example --set space.layers=...)"
+            f"but got {len(arch.choices)}; the space's sizes are settings (--set space.NAME=..., see --print-config)"
         )
     for decision, choice in zip(space.decisions, arch.choices, strict=True):
         if not 0 <= choice < len(decision.labels):

@@ -17,12 +17,18 @@ def stem_shape(input_shape: Shape, channels: int) -> Shape:
 
 def add_stem(builder: GraphBuilder, channels: int, op: str = "conv_bn_3x3") -> int:
     """Add the stem, which ends with a convolution `op`; returns its position."""
-    input_shape, x = builder.shape(0), 0
-    for i in range(1, _halvings(input_shape) + 1):
+    x = add_halvings(builder, channels)
+    return builder.add(op, (x,), stem_shape(builder.shape(0), channels), "stem")
+
+
+def add_halvings(builder: GraphBuilder, channels: int) -> int:
+    """Add the halvings alone, of small images none; returns the position of the last one."""
+    x = 0
+    for i in range(1, _halvings(builder.shape(0)) + 1):
         _, height, width = builder.shape(x)
         shape = (channels, (height + 1) // 2, (width + 1) // 2)
         x = builder.add("conv_bn_relu_3x3", (x,), shape, f"stem/halving{i}")
-    return builder.add(op, (x,), stem_shape(input_shape, channels), "stem")
+    return x
 
 
 def _halvings(input_shape: Shape) -> int:

@@ -1,0 +1,83 @@
+"""Operations of the chain space (Zoph & Le 2017): a convolution of joined inputs as the sum of one for each input.
+
+Each has one input's weights, so that what is shared, counted and inherited goes by input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from enas.graph import Shape
+from enas.ops.context import Context
+from enas.ops.heads import features
+from enas.ops.layers import pool, total
+
+
+class RectConv(nn.Conv2d):
+    """height x width convolution (odd sizes) at a stride, nothing else: sizes are divided and rounded up."""
+
+    def __init__(
+        self, in_shapes: Sequence[Shape], shape: Shape, running: bool, height: int, width: int, stride: int
+    ) -> None:
+        padding = (height // 2, width // 2)
+        super().__init__(in_shapes[0][0], shape[0], (height, width), stride, padding, bias=False)
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:  # type: ignore[override]
+        return super().forward(x)
+
+
+class HalvingPool(nn.Module):
+    """3x3 average or maximum at stride 2; padding never counts."""
+
+    def __init__(self, in_shapes: Sequence[Shape], shape: Shape, running: bool, *, maximum: bool) -> None:
+        super().__init__()
+        self.maximum = maximum
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        return pool(x, 2, self.maximum)
+
+
+class Pad(nn.Module):
+    """Zeros on the right and below, up to the output's size."""
+
+    def __init__(self, in_shapes: Sequence[Shape], shape: Shape, running: bool) -> None:
+        super().__init__()
+        self.below, self.right = shape[1] - in_shapes[0][1], shape[2] - in_shapes[0][2]
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        return F.pad(x, (0, self.right, 0, self.below))
+
+
+class MeanLinear(nn.Linear):
+    """Mean over the pixels, dropout, linear layer without bias: what one loose end adds. [G*N, units]."""
+
+    def __init__(self, in_shapes: Sequence[Shape], shape: Shape, running: bool) -> None:
+        super().__init__(in_shapes[0][0], shape[0], bias=False)
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:  # type: ignore[override]
+        return super().forward(features(x, context))
+
+
+class SumBias(nn.Module):
+    """The sum of the inputs [G*N, units], and a bias."""
+
+    def __init__(self, in_shapes: Sequence[Shape], shape: Shape, running: bool) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(shape[0]))
+
+    def forward(self, *inputs: Tensor, context: Context) -> Tensor:
+        return total(inputs) + self.bias
+
+
+class ReluLinear(nn.Linear):
+    """ReLU and a linear layer: from a hidden layer's units [G*N, units] to logits [G*N, classes]."""
+
+    def __init__(self, in_shapes: Sequence[Shape], shape: Shape, running: bool) -> None:
+        super().__init__(in_shapes[0][0], shape[0])
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:  # type: ignore[override]
+        return super().forward(F.relu(x))

@@ -1,0 +1,162 @@
+"""Shared weights that come in several sizes: a child uses a part of them.
+
+The weights of one key are those of its largest size. A smaller size is the leading channels, in and out, and the
+middle of the kernel. So that what a child does not use gets no gradient, no decay and no momentum, a weight is no
+single Parameter: it is cut at the borders of all its sizes, and every block is one. With 2 or 3 filters of width 1
+or 3 a weight has four: of either group of filters the middle column, and the ring of columns around it.
+
+What a part computes is left to the very module that a network of its own has: `enas.ops.build` makes it, without
+data, and it runs with tensors that are joined from the blocks.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from enas.graph import Node, Shape
+from enas.ops import build
+
+Size = tuple[int, ...]
+Borders = tuple[Size, ...]  # for every dimension of a weight the sizes that it may have, rising
+KERNEL = 2  # dimensions from here on are a kernel's: they grow around their middle
+
+
+class Sliced(nn.Module):
+    """The weights of one key, in every size that `nodes` have together.
+
+    Convolutions and linear layers begin as in `enas.ops.initialise`, each block with the fan-in of the smallest
+    size that uses it; vectors as their module has them.
+    """
+
+    def __init__(self, nodes: Sequence[Node], generator: torch.Generator) -> None:
+        super().__init__()
+        self.borders: dict[str, Borders] = {}  # by the name of the weight
+        for name, weight in build(nodes[0], running=False).named_parameters():
+            sizes = [_sizes(node.op, node.in_shapes, node.shape)[name] for node in nodes]
+            borders = self.borders[name] = tuple(tuple(sorted(set(numbers))) for numbers in zip(*sizes, strict=True))
+            for position, size, fan_in in _blocks(borders):
+                block = torch.full(size, weight.flatten()[0].item())  # the numbers of a vector all begin alike
+                if weight.dim() == 2:
+                    block.uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
+                elif weight.dim() == 4:
+                    block.normal_(0, (2 / fan_in) ** 0.5, generator=generator)
+                self.register_parameter(_block(name, position), nn.Parameter(block))
+
+    def part(self, node: Node) -> Callable[..., Tensor]:
+        """The operation of a node of this key. Its weights are joined once, however often it is called."""
+        module, tensors = _bare(node.op, node.in_shapes, node.shape), self.tensors(node)
+
+        def run(*inputs: Tensor, **context: Any) -> Tensor:
+            return functional_call(module, tensors, inputs, context)  # type: ignore[no-any-return]
+
+        return run
+
+    def tensors(self, node: Node) -> dict[str, Tensor]:
+        """The weights of a node of this key, by their names in its module. Raises RuntimeError for another size."""
+        sizes = _sizes(node.op, node.in_shapes, node.shape)
+        return {name: self._joined(name, size) for name, size in sizes.items()}
+
+    def _joined(self, name: str, size: Size) -> Tensor:
+        borders = self.borders[name]
+        if any(number not in known for number, known in zip(size, borders, strict=True)):
+            raise RuntimeError(f"{name} must have one of the shared sizes {borders}, but the network has {size}")
+        rows = [_cat([getattr(self, block) for block in row], 1) for row in _used(name, borders, size)]
+        weight = _cat(rows, 0)  # [channels out, everything else block after block]
+        moves = _moves(borders, size, weight.device)
+        if moves is not None:
+            weight = _Reordered.apply(weight, *moves)
+        if len(size) <= KERNEL:
+            return weight.view(size)
+        out, channels, height, width = size
+        return weight.view(out, height, width, channels).permute(0, 3, 1, 2)  # channels last, as all weights
+
+
+class _Reordered(torch.autograd.Function):
+    """The columns of a matrix in another order. Backward is the reverse order, without the sums of an indexing's."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, order: Tensor, reverse: Tensor) -> Tensor:
+        ctx.save_for_backward(reverse)
+        return x.index_select(1, order)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (reverse,) = ctx.saved_tensors
+        return grad.index_select(1, reverse), None, None
+
+
+def _blocks(borders: Borders) -> Iterator[tuple[Size, tuple[int, int], int]]:
+    """Every block: its position, its size as a matrix (channels out, everything else), its smallest fan-in."""
+    for position in itertools.product(*(range(len(numbers)) for numbers in borders)):
+        upper = [numbers[i] for numbers, i in zip(borders, position, strict=True)]
+        lower = [numbers[i - 1] if i else 0 for numbers, i in zip(borders, position, strict=True)]
+        out, *rest = (high - low for high, low in zip(upper, lower, strict=True))
+        yield position, (out, math.prod(rest)), math.prod(upper[1:])
+
+
+def _block(name: str, position: Size) -> str:
+    """The name of a block's Parameter; dots are not allowed in it."""
+    return f"{name.replace('.', '_')}/{'-'.join(map(str, position))}"
+
+
+@functools.lru_cache(maxsize=65536)
+def _used(name: str, borders: Borders, size: Size) -> tuple[tuple[str, ...], ...]:
+    """The names of the blocks of a size: a row for each group of channels out."""
+    first, *rest = (range(numbers.index(number) + 1) for numbers, number in zip(borders, size, strict=True))
+    return tuple(tuple(_block(name, (row, *column)) for column in itertools.product(*rest)) for row in first)
+
+
+@functools.lru_cache(maxsize=4096)
+def _moves(borders: Borders, size: Size, device: torch.device) -> tuple[Tensor, Tensor] | None:
+    """How to bring joined columns into a weight's own order, and back. None: they are in it already.
+
+    That order is (height, width, channels in) for a convolution.
+    """
+    if len(size) == 1:
+        return None
+    used = [range(numbers.index(number) + 1) for numbers, number in zip(borders, size, strict=True)]
+    with torch.inference_mode(False):  # what is kept must also serve training
+        place, start = torch.empty(size[1:], dtype=torch.int64), 0
+        for position in itertools.product(*used[1:]):
+            axes = [_indices(borders[d], i, size[d], d >= KERNEL) for d, i in enumerate(position, start=1)]
+            shape = [len(axis) for axis in axes]
+            count = math.prod(shape)
+            place[torch.meshgrid(*axes, indexing="ij")] = torch.arange(start, start + count).view(shape)
+            start += count
+        order = (place.permute(1, 2, 0) if len(size) > KERNEL else place).flatten()
+        if torch.equal(order, torch.arange(len(order))):
+            return None
+        return order.to(device), order.argsort().to(device)
+
+
+def _indices(borders: Size, i: int, size: int, kernel: bool) -> Tensor:
+    """Where block i of a dimension lies in it when `size` of it is used; a kernel's blocks lie around its middle."""
+    lower, upper = borders[i - 1] if i else 0, borders[i]
+    if not kernel:
+        return torch.arange(lower, upper)
+    indices = torch.arange((size - upper) // 2, (size + upper) // 2)
+    return torch.cat([indices[: (upper - lower) // 2], indices[(upper + lower) // 2 :]]) if lower else indices
+
+
+def _cat(tensors: Sequence[Tensor], dim: int) -> Tensor:
+    return torch.cat(list(tensors), dim) if len(tensors) > 1 else tensors[0]
+
+
+@functools.lru_cache(maxsize=4096)
+def _bare(op: str, in_shapes: tuple[Shape, ...], shape: Shape) -> nn.Module:
+    """The module of a node, with weights that have a size but no data."""
+    with torch.inference_mode(False), torch.device("meta"):
+        return build(Node(op, (), "", in_shapes, shape), running=False)
+
+
+@functools.lru_cache(maxsize=65536)
+def _sizes(op: str, in_shapes: tuple[Shape, ...], shape: Shape) -> dict[str, Size]:
+    return {name: tuple(weight.shape) for name, weight in _bare(op, in_shapes, shape).named_parameters()}
