@@ -69,8 +69,8 @@ def test_version() -> None:
 
 
 def test_every_setting_of_a_preset_survives_the_toml_file(tmp_path: Path) -> None:
-    for preset in ("quick", "cpu", "cifar10-macro"):
-        printed = enas("search", "--preset", preset, "--set", "data.cutout=2", "--print-config").output
+    for preset, *space in (("quick",), ("cpu", "--space", "chain"), ("cifar10-macro",)):
+        printed = enas("search", "--preset", preset, *space, "--set", "data.cutout=2", "--print-config").output
         (tmp_path / "c.toml").write_text(printed)
         assert enas("search", "--config", tmp_path / "c.toml", "--print-config").output == printed
 

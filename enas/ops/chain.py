@@ -63,21 +63,21 @@ class MeanLinear(nn.Linear):
 
 
 class SumBias(nn.Module):
-    """The sum of the inputs [G*N, units], and a bias."""
+    """The sum of the inputs, [G*N, units] with or without a pixel's two dimensions, and a bias. [G*N, units]."""
 
     def __init__(self, in_shapes: Sequence[Shape], shape: Shape, running: bool) -> None:
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(shape[0]))
 
     def forward(self, *inputs: Tensor, context: Context) -> Tensor:
-        return total(inputs) + self.bias
+        return total(inputs).flatten(1) + self.bias
 
 
 class ReluLinear(nn.Linear):
-    """ReLU and a linear layer: from a hidden layer's units [G*N, units] to logits [G*N, classes]."""
+    """ReLU and a linear layer: from a hidden layer's units, as in `SumBias`, to logits [G*N, classes]."""
 
     def __init__(self, in_shapes: Sequence[Shape], shape: Shape, running: bool) -> None:
         super().__init__(in_shapes[0][0], shape[0])
 
     def forward(self, x: Tensor, context: Context) -> Tensor:  # type: ignore[override]
-        return super().forward(F.relu(x))
+        return super().forward(F.relu(x.flatten(1)))

@@ -18,6 +18,7 @@ any size suits any architecture; the smallest resolution is one pixel, where str
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
@@ -149,9 +150,9 @@ class ChainSpace:
         boxes = [Box(names[0], names[0], INPUT, detail=f"{height}x{width}x{channels}")]
         edges = []
         for i, layer in enumerate(layers, start=1):
-            label, (filters, height, width) = _label(layer), shapes[i]
+            label, (channels, height, width) = _label(layer), shapes[i]
             kind = label.replace(" ", "_")  # what other spaces call the operation
-            boxes.append(Box(names[i], label, kind, tag=f"{i}", detail=f"{filters} filters, {height}x{width}"))
+            boxes.append(Box(names[i], label, kind, tag=f"{i}", detail=f"{channels} channels, {height}x{width}"))
             edges += [Edge(names[j], names[i], MAIN if j == i - 1 else SKIP) for j in layer.sources]
         boxes.append(Box(names[-1], names[-1], OUTPUT, detail=f"{self.num_classes} classes"))
         edges += [Edge(names[i], names[-1], MAIN if i == len(layers) else SKIP) for i in loose_ends(layers)]
@@ -236,6 +237,7 @@ def _rect_conv(height: int, width: int, stride: int) -> str:
     return f"rect_conv:{height},{width},{stride}"
 
 
+@functools.lru_cache(maxsize=256)
 def _decisions(options: ChainOptions) -> tuple[Decision, ...]:
     decisions, depths = [], _depths(options)
     if len(depths) > 1:
