@@ -12,28 +12,21 @@ tables of the README.
 from __future__ import annotations
 
 import json
-import os
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 from enas.tables import load_table
+from lookups import PROCESSES, Play, runs
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from enas import searchers
-from enas.config import SearchConfig, update
-from enas.config.searchers import SEARCHERS
-from enas.evaluators import Table
-from enas.objective import rewards
+from enas.config import SEARCHERS
 from enas.records import student_t
-from enas.runtime import generator, keep_freed_memory, versions
+from enas.runtime import versions
 
 CHECKPOINTS = (10, 50, 100, 200, 500)  # networks evaluated
 RIVALS = ("evolution", "random")  # what the others are compared with, seed by seed
-IDLE = 2000  # generations without a new network after which a searcher is done
 Curves = NDArray[np.float64]  # [seeds, checkpoints]
 
 
@@ -43,7 +36,7 @@ Curves = NDArray[np.float64]  # [seeds, checkpoints]
 @click.option("--seeds", default=500, type=click.IntRange(2), help="runs of each searcher")
 @click.option("--tpe-seeds", default=20, type=click.IntRange(2), help="runs of TPE")
 @click.option("--set", "assignments", multiple=True, help="a setting of the searches, key=value")
-@click.option("--processes", default=os.cpu_count() or 1, type=click.IntRange(1), help="runs at the same time")
+@click.option("--processes", default=PROCESSES, type=click.IntRange(1), help="runs at the same time")
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="folder for all results")
 def main(
     tables: tuple[Path, ...],
@@ -60,7 +53,17 @@ def main(
     for path in tables:
         table = load_table(path)
         curves = {
-            name: run(path, name, tpe_seeds if name == "tpe" else seeds, assignments, processes, output)
+            name: np.array(
+                runs(
+                    path,
+                    name,
+                    assignments,
+                    tpe_seeds if name == "tpe" else seeds,
+                    picks,
+                    processes,
+                    output / f"{path.stem}-{name}.jsonl",
+                )
+            )
             for name in names or SEARCHERS
         }
         report["tables"][table.name] = {
@@ -73,60 +76,11 @@ def main(
     print("\n\n".join("\n".join(rows(name, found)) for name, found in report["tables"].items()))
 
 
-def run(path: Path, name: str, seeds: int, assignments: tuple[str, ...], processes: int, output: Path) -> Curves:
-    """Picks' true accuracies in percent of all seeds of one searcher; what is done already is read."""
-    store = output / f"{path.stem}-{name}.jsonl"
-    done: dict[int, list[float]] = {}
-    if store.exists():
-        for line in store.read_text().splitlines():
-            entry = json.loads(line)
-            if entry["settings"] != list(assignments):
-                raise SystemExit(f"{store} must hold runs of {list(assignments)}, but it holds others; give --output")
-            done[entry["seed"]] = entry["picks"]
-    todo = [seed for seed in range(seeds) if seed not in done]
-    with ProcessPoolExecutor(processes, initializer=begin, initargs=(path, name, assignments)) as pool:
-        found = pool.map(one, todo)
-        for seed, picks in zip(todo, tqdm(found, f"{path.stem} {name}", len(todo)), strict=True):
-            done[seed] = picks
-            with open(store, "a", encoding="utf-8") as file:
-                file.write(json.dumps({"settings": list(assignments), "seed": seed, "picks": picks}) + "\n")
-    return np.array([done[seed] for seed in range(seeds)])
-
-
-def begin(path: Path, name: str, assignments: tuple[str, ...]) -> None:
-    """Prepare a process: one thread, the table, the configuration."""
-    global evaluator, config
-    import torch
-
-    from enas.config import from_text
-
-    torch.set_num_threads(1)
-    keep_freed_memory()
-    evaluator = Table(load_table(path))
-    config = from_text(update(SearchConfig(), {"searcher": name}), assignments)
-
-
-def one(seed: int) -> list[float]:
-    """One run: the true accuracy in percent of the pick after each checkpoint's number of networks."""
-    searcher = searchers.build(evaluator.space, config, generator(seed, "searcher"))
-    seen: dict[str | int, None] = {}
-    picks: list[float] = []
-    best, truth, idle = -np.inf, np.nan, 0
-    for checkpoint in CHECKPOINTS:
-        while len(seen) < checkpoint and idle < IDLE:
-            # each proposal is one new network at most, so that no checkpoint is overrun
-            proposals = searcher.ask(min(searcher.generation, checkpoint - len(seen)))
-            archs = [proposal.arch for proposal in proposals]
-            values = rewards(evaluator.score(archs), config.objective)
-            searcher.tell(proposals, values)
-            idle += 1
-            for arch, value in zip(archs, values.tolist(), strict=True):
-                if (network := evaluator.network(arch)) not in seen:
-                    seen[network], idle = None, 0
-                if value > best:
-                    best, truth = value, 100 * evaluator.table.test_of(arch)
-        picks.append(truth)
-    return picks
+def picks(play: Play) -> list[float]:
+    """The true accuracy in percent of the pick after each checkpoint's number of networks."""
+    found = {look.networks: 100 * look.truth for look in play.looks(CHECKPOINTS[-1])}
+    last = max(found)  # a searcher that finds nothing new keeps its pick
+    return [found[min(checkpoint, last)] for checkpoint in CHECKPOINTS]
 
 
 def summary(truth: NDArray[np.float64], found: Curves, everyone: dict[str, Curves]) -> dict[str, Any]:

@@ -1,0 +1,102 @@
+"""What benchmarks share that let searchers look networks up in a table instead of training them.
+
+A run asks the searcher, looks its proposals up and tells it. Its pick is the network with the best validation
+accuracy so far; what counts is that network's true test accuracy. Runs are told apart by their seed alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from enas.tables import load_table
+from tqdm import tqdm
+
+from enas import searchers
+from enas.config import SearchConfig, from_text, update
+from enas.evaluators import Table
+from enas.objective import rewards
+from enas.runtime import generator, keep_freed_memory
+
+IDLE = 200  # generations without a new network after which a searcher is done
+PROCESSES = os.cpu_count() or 1
+
+Measure = Callable[["Play"], Any]
+
+
+@dataclass(frozen=True)
+class Look:
+    """A run after one more network. networks: different ones so far; truth: the pick's test accuracy, in 0..1."""
+
+    networks: int
+    position: int  # of the network, in the table
+    truth: float
+
+
+class Play:
+    """One run of one searcher on a table. assignments: settings, as `--set` has them."""
+
+    def __init__(self, table: Table, name: str, assignments: Sequence[str], seed: int) -> None:
+        self.table = table
+        self.config: SearchConfig = from_text(update(SearchConfig(), {"searcher": name}), assignments)
+        draws = generator(seed, "searcher")
+        self.searcher = searchers.build(table.space, self.config, draws, table.network)
+
+    def looks(self, networks: int) -> Iterator[Look]:
+        """Every network that is new, in the order of asking, until there were so many; fewer where no more are found."""
+        seen: set[int] = set()
+        best, truth, idle = float("-inf"), float("nan"), 0
+        true, generation = self.table.accuracies.test, self.config.generation
+        while len(seen) < networks and idle < IDLE:
+            # each proposal is one new network at most, so that the end is not overrun
+            proposals = self.searcher.ask(min(generation, networks - len(seen)))
+            archs = [proposal.arch for proposal in proposals]
+            values = rewards(self.table.score(archs), self.config.objective)
+            self.searcher.tell(proposals, values)
+            idle += 1
+            positions = self.table.accuracies.positions(archs).tolist()
+            for arch, position, value in zip(archs, positions, values.tolist(), strict=True):
+                if value > best:
+                    best, truth = value, float(true[position])
+                if (network := self.table.network(arch)) not in seen:
+                    seen.add(network)
+                    idle = 0
+                    yield Look(len(seen), position, truth)
+
+
+def runs(
+    path: Path, name: str, assignments: Sequence[str], seeds: int, measure: Measure, processes: int, store: Path
+) -> list[Any]:
+    """What `measure` says of one run for each seed; what is in the file `store` already is read."""
+    done: dict[int, Any] = {}
+    if store.exists():
+        for line in store.read_text().splitlines():
+            entry = json.loads(line)
+            if entry["settings"] != list(assignments):
+                raise SystemExit(f"{store} must hold runs of {list(assignments)}, but it holds others; give --output")
+            done[entry["seed"]] = entry["measured"]
+    todo = [seed for seed in range(seeds) if seed not in done]
+    with ProcessPoolExecutor(processes, initializer=_begin, initargs=(path, name, assignments, measure)) as pool:
+        for seed, measured in zip(todo, tqdm(pool.map(_one, todo), f"{path.stem} {name}", len(todo)), strict=True):
+            done[seed] = measured
+            with open(store, "a", encoding="utf-8") as file:
+                file.write(json.dumps({"settings": list(assignments), "seed": seed, "measured": measured}) + "\n")
+    return [done[seed] for seed in range(seeds)]
+
+
+def _begin(path: Path, name: str, assignments: Sequence[str], measure: Measure) -> None:
+    """Prepare a process: one thread, and the table."""
+    global _table, _name, _assignments, _measure
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    _table, _name, _assignments, _measure = Table(load_table(path)), name, assignments, measure
+
+
+def _one(seed: int) -> Any:
+    return _measure(Play(_table, _name, _assignments, seed))
