@@ -49,7 +49,7 @@ class Play:
         self.searcher = searchers.build(table.space, self.config, draws, table.network)
 
     def looks(self, networks: int) -> Iterator[Look]:
-        """Every network that is new, in the order of asking, until there were so many; fewer where no more are found."""
+        """Every new network, in the order of asking, until there were so many; fewer where no more are found."""
         seen: set[int] = set()
         best, truth, idle = float("-inf"), float("nan"), 0
         true, generation = self.table.accuracies.test, self.config.generation
