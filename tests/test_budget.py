@@ -117,8 +117,7 @@ def test_sizes_fill_the_budget_and_never_exceed_it(
         found = fit(before, found_budget, rates, *SIZES)
     assert taken(found, rates) <= found_budget.amount * (1 + 1e-9)
     if found.weights.steps is None:  # there was room for whole epochs
-        # one more could be a fifth of the work: where updates are dear and half of the ten epochs are warm-up
-        assert taken(found, rates) >= 0.7 * found_budget.amount
+        assert taken(found, rates) >= 0.8 * found_budget.amount
     assert found.epochs >= MIN_EPOCHS
     config.check(dataclasses.replace(found, budget=None))  # an ordinary configuration, with epochs to learn in
     share = before.controller.warmup_epochs / before.epochs
