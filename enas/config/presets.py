@@ -60,7 +60,7 @@ def cpu(space: str | None = None) -> tuple[SearchConfig, RetrainConfig]:
         # steps, large ones, and a long warm-up. Else pooling, which needs no training, wins before convolutions learn.
         weights=WeightsConfig(batch_size=32 if micro else 128, lr_max=0.15 if micro else 0.1, lr_min=0.001),
         controller=ControllerConfig(
-            warmup_epochs=7 if micro else 8, batch_size=64, lr=2e-3 if micro else 3e-3, adam_eps=1e-4
+            warmup_epochs=6 if micro else 8, batch_size=64, lr=2e-3 if micro else 3e-3, adam_eps=1e-4
         ),
         derive=DeriveConfig(samples=40, random=40, finalists=3, finalist_epochs=1),
     )
