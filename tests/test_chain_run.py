@@ -45,7 +45,7 @@ def test_search_show_and_retrain(tmp_path: Path) -> None:
     wide = read_result(path / "retrain")
     assert isinstance(wide.space.options, ChainOptions) and wide.space.options.filters == (8, 12)
     weights = [p for p in (path / "retrain").iterdir() if p.suffix == ".safetensors"]
-    again = enas("evaluate", path / "retrain", "--data", "digits", "--json")
+    again = enas("evaluate", path / "retrain", "--data", "digits", "--precision", "float32", "--json")
     assert len(weights) == 1 and again.exit_code == 0, again.output
     assert json.loads(again.output)["test_accuracy"] == wide.values["test_accuracy"]
 

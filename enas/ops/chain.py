@@ -31,14 +31,13 @@ class RectConv(nn.Conv2d):
 
 
 class HalvingPool(nn.Module):
-    """3x3 average or maximum at stride 2; padding never counts."""
+    """3x3 maximum at stride 2; padding never counts."""
 
-    def __init__(self, in_shapes: Sequence[Shape], shape: Shape, running: bool, *, maximum: bool) -> None:
+    def __init__(self, in_shapes: Sequence[Shape], shape: Shape, running: bool) -> None:
         super().__init__()
-        self.maximum = maximum
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        return pool(x, 2, self.maximum)
+        return pool(x, 2, maximum=True)
 
 
 class Pad(nn.Module):
