@@ -63,12 +63,15 @@ def build(node: Node, running: bool) -> nn.Module:
 
 
 def initialise(module: nn.Module, generator: torch.Generator) -> None:
-    """He-normal convolutions (as ENAS), small uniform linear layer, in the module's own order."""
+    """He-normal convolutions (as ENAS), small uniform linear layer, in the module's own order; where a module says
+    so, smaller by its `gain`."""
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
             nn.init.kaiming_normal_(part.weight, nonlinearity="relu", generator=generator)
+            if isinstance(part, RectConv):
+                part.weight.data.mul_(part.gain)
         elif isinstance(part, nn.Linear):
-            bound = part.in_features**-0.5
+            bound = part.in_features**-0.5 * (part.gain if isinstance(part, MeanLinear) else 1)
             nn.init.uniform_(part.weight, -bound, bound, generator=generator)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
