@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from enas.graph import Node, Shape
-from enas.ops import build
+from enas.ops import build, initialise
 
 Size = tuple[int, ...]
 Borders = tuple[Size, ...]  # for every dimension of a weight the sizes that it may have, rising
@@ -30,25 +30,20 @@ KERNEL = 2  # dimensions from here on are a kernel's: they grow around their mid
 
 
 class Sliced(nn.Module):
-    """The weights of one key, in every size that `nodes` have together.
-
-    Convolutions and linear layers begin as in `enas.ops.initialise`, each block with the fan-in of the smallest
-    size that uses it; vectors as their module has them.
-    """
+    """The weights of one key, in every size that `nodes` have together; one of these is the largest in everything,
+    and the others begin as parts of it."""
 
     def __init__(self, nodes: Sequence[Node], generator: torch.Generator) -> None:
         super().__init__()
         self.borders: dict[str, Borders] = {}  # by the name of the weight
-        for name, weight in build(nodes[0], running=False).named_parameters():
+        largest = build(max(nodes, key=_numbers), running=False)
+        initialise(largest, generator)
+        for name, weight in largest.named_parameters():
             sizes = [_sizes(node.op, node.in_shapes, node.shape)[name] for node in nodes]
             borders = self.borders[name] = tuple(tuple(sorted(set(numbers))) for numbers in zip(*sizes, strict=True))
-            for position, size, fan_in in _blocks(borders):
-                block = torch.full(size, weight.flatten()[0].item())  # the numbers of a vector all begin alike
-                if weight.dim() == 2:
-                    block.uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
-                elif weight.dim() == 4:
-                    block.normal_(0, (2 / fan_in) ** 0.5, generator=generator)
-                self.register_parameter(_block(name, position), nn.Parameter(block))
+            for position in itertools.product(*(range(len(numbers)) for numbers in borders)):
+                part = weight.detach()[_grid(borders, position, tuple(weight.shape))]  # a copy
+                self.register_parameter(_block(name, position), nn.Parameter(part.reshape(len(part), -1)))
 
     def part(self, node: Node) -> Callable[..., Tensor]:
         """The operation of a node of this key. Its weights are joined once, however often it is called."""
@@ -93,15 +88,6 @@ class _Reordered(torch.autograd.Function):
         return grad.index_select(1, reverse), None, None
 
 
-def _blocks(borders: Borders) -> Iterator[tuple[Size, tuple[int, int], int]]:
-    """Every block: its position, its size as a matrix (channels out, everything else), its smallest fan-in."""
-    for position in itertools.product(*(range(len(numbers)) for numbers in borders)):
-        upper = [numbers[i] for numbers, i in zip(borders, position, strict=True)]
-        lower = [numbers[i - 1] if i else 0 for numbers, i in zip(borders, position, strict=True)]
-        out, *rest = (high - low for high, low in zip(upper, lower, strict=True))
-        yield position, (out, math.prod(rest)), math.prod(upper[1:])
-
-
 def _block(name: str, position: Size) -> str:
     """The name of a block's Parameter; dots are not allowed in it."""
     return f"{name.replace('.', '_')}/{'-'.join(map(str, position))}"
@@ -126,10 +112,9 @@ def _moves(borders: Borders, size: Size, device: torch.device) -> tuple[Tensor, 
     with torch.inference_mode(False):  # what is kept must also serve training
         place, start = torch.empty(size[1:], dtype=torch.int64), 0
         for position in itertools.product(*used[1:]):
-            axes = [_indices(borders[d], i, size[d], d >= KERNEL) for d, i in enumerate(position, start=1)]
-            shape = [len(axis) for axis in axes]
-            count = math.prod(shape)
-            place[torch.meshgrid(*axes, indexing="ij")] = torch.arange(start, start + count).view(shape)
+            grid = tuple(indices[0] for indices in _grid(borders, (0, *position), size)[1:])
+            count = grid[0].numel()
+            place[grid] = torch.arange(start, start + count).view(grid[0].shape)
             start += count
         order = (place.permute(1, 2, 0) if len(size) > KERNEL else place).flatten()
         if torch.equal(order, torch.arange(len(order))):
@@ -137,13 +122,24 @@ def _moves(borders: Borders, size: Size, device: torch.device) -> tuple[Tensor, 
         return order.to(device), order.argsort().to(device)
 
 
-def _indices(borders: Size, i: int, size: int, kernel: bool) -> Tensor:
-    """Where block i of a dimension lies in it when `size` of it is used; a kernel's blocks lie around its middle."""
-    lower, upper = borders[i - 1] if i else 0, borders[i]
-    if not kernel:
-        return torch.arange(lower, upper)
-    indices = torch.arange((size - upper) // 2, (size + upper) // 2)
-    return torch.cat([indices[: (upper - lower) // 2], indices[(upper + lower) // 2 :]]) if lower else indices
+@functools.lru_cache(maxsize=4096)
+def _grid(borders: Borders, position: Size, size: Size) -> tuple[Tensor, ...]:
+    """Where a block lies in a weight of this size: what to index the weight with."""
+    places = []
+    for d, (numbers, i) in enumerate(zip(borders, position, strict=True)):
+        lower, upper = numbers[i - 1] if i else 0, numbers[i]
+        if d < KERNEL:
+            places.append(torch.arange(lower, upper))
+            continue
+        inner = torch.arange((size[d] - upper) // 2, (size[d] + upper) // 2)
+        half = (upper - lower) // 2  # of the ring, on either side of what it surrounds
+        places.append(torch.cat([inner[:half], inner[-half:]]) if lower else inner)
+    return tuple(torch.meshgrid(*places, indexing="ij"))
+
+
+def _numbers(node: Node) -> int:
+    """How many numbers a node's weights have."""
+    return sum(map(math.prod, _sizes(node.op, node.in_shapes, node.shape).values()))
 
 
 def _cat(tensors: Sequence[Tensor], dim: int) -> Tensor:

@@ -198,7 +198,7 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, bool | flo
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{prefix}{key}.")
         elif value is not None:
-            flat[prefix + key] = value
+            flat[prefix + key] = ",".join(map(str, value)) if isinstance(value, list) else value
     return flat
 
 

@@ -31,7 +31,7 @@ from tests.toys import all_archs, chain, chain_cases, images, random_archs, seed
 # before them and a bit for each earlier layer after them
 SPACE = chain((1, 9, 5), classes=2)
 # depth 4: 3x5 filters on the images; maximum; 1x3 of layer 1; 3x3 of layers 2 and 3
-EXAMPLE = Architecture("chain", (2, 1, 2, 1, 0) + (2, 0, 0, 0, 0, 0) + (0, 0, 1, 0, 1, 1, 0) + (0, 1, 1, 2, 1, 0, 1, 1))
+EXAMPLE = Architecture("chain", (2, 1, 2, 1, 0) + (1, 0, 0, 0, 0, 0) + (0, 0, 1, 0, 1, 1, 0) + (0, 1, 1, 2, 1, 0, 1, 1))
 LAYERS = (
     Layer("conv", (0,), 3, 5, 3, 1),
     Layer("max_pool_3x3", (1,)),
@@ -45,7 +45,7 @@ LAYERS = (
 def test_decisions_of_two_layers() -> None:
     space = chain(min_layers=1, max_layers=2, kernels=(1, 3), filters=(4,))
     rows = [(d.name, d.labels, d.group, d.part, d.sources, d.parent, d.parent_choices) for d in space.decisions]
-    types = ("conv", "avg_pool_3x3", "max_pool_3x3")
+    types = ("conv", "max_pool_3x3")
     assert rows == [
         ("depth", ("1", "2"), "depth", 0, (), None, ()),
         ("layer1/height", ("1", "3"), "height", 1, (), None, ()),
@@ -69,12 +69,12 @@ def test_decisions_of_two_layers() -> None:
 @pytest.mark.parametrize(
     ("changes", "size"),
     [
-        # one layer 8; a second one: a pooling of two kinds, or 8 with or without its input
-        ({"min_layers": 1, "max_layers": 2}, 8 + 8 * (2 + 8 * 2)),
-        ({"min_layers": 2, "max_layers": 2}, 8 * (2 + 8 * 2)),
+        # one layer 8; a second one: a pooling, or 8 with or without its input
+        ({"min_layers": 1, "max_layers": 2}, 8 + 8 * (1 + 8 * 2)),
+        ({"min_layers": 2, "max_layers": 2}, 8 * (1 + 8 * 2)),
         ({"min_layers": 1, "max_layers": 2, "pooling": False}, 8 + 8 * 8 * 2),
-        ({"min_layers": 1, "max_layers": 2, "skips": False}, 8 + 8 * (2 + 8)),
-        ({"min_layers": 1, "max_layers": 3, "kernels": (3,)}, 2 + 2 * 6 + 2 * 6 * (2 + 2 * 4)),
+        ({"min_layers": 1, "max_layers": 2, "skips": False}, 8 + 8 * (1 + 8)),
+        ({"min_layers": 1, "max_layers": 3, "kernels": (3,)}, 2 + 2 * 5 + 2 * 5 * (1 + 2 * 4)),
     ],
 )
 def test_size_is_the_number_of_architectures(changes: dict[str, Any], size: int) -> None:
@@ -88,7 +88,7 @@ def test_size_is_the_number_of_architectures(changes: dict[str, Any], size: int)
 
 def test_the_default_space_is_large() -> None:
     space = chain((3, 32, 32), **dataclasses.asdict(ChainOptions()))
-    per_layer = [4 * 4 * 4 * 2] + [2 + 4 * 4 * 4 * 2 * 2 ** (i - 1) for i in range(2, 13)]
+    per_layer = [4 * 4 * 4] + [1 + 4 * 4 * 4 * 2 ** (i - 1) for i in range(2, 13)]
     assert spaces.size(space) == sum(math.prod(per_layer[:depth]) for depth in range(4, 13))
 
 
@@ -145,7 +145,7 @@ def test_the_rule_of_joining_by_hand(hidden: int) -> None:
         (1, 2, 1, 1),  # 3x5, 3 filters, stride 2, of the images: 5x3
         (0, 1, 0, 2, 0, 0),  # 3x1, 5 filters, stride 1, of the images: 9x6
         (0, 2, 1, 1, 1, 1, 1),  # 5x3, 3 filters, stride 2, of layers 1 (padded) and 2: 5x3
-        (2, 0, 0, 0, 0, 0, 0, 0),  # maximum of layer 3: 3x2
+        (1, 0, 0, 0, 0, 0, 0, 0),  # maximum of layer 3: 3x2
     ]
     arch = Architecture("chain", tuple(choice for layer in layers for choice in layer))
     network = Network(space.graph(arch), seeded()).double()
@@ -263,11 +263,13 @@ def test_networks_that_differ_in_nothing_are_one_graph() -> None:
         spaces.validate(space, arch)
         return space.graph(arch)
 
-    conv, average, maximum = (0, 1, 1, 0, 0), (1, 0, 0, 0, 0), (2, 0, 0, 0, 0)
-    assert graph(conv, average) == graph(conv, maximum) == graph((0, 1, 1, 0, 2), maximum, before=(1, 1, 0, 2))
-    assert graph(conv, average) != graph(average, conv)  # the weights' names
-    assert signature(graph(average, conv)) == signature(graph(maximum, conv))
-    assert graph(conv, average, before=(1, 1, 0, 0)) != graph(conv, maximum, before=(1, 1, 0, 0))
+    conv, strided, maximum = (0, 1, 1, 0, 0), (0, 1, 1, 0, 2), (1, 0, 0, 0, 0)
+    assert graph(conv, maximum) == graph(strided, maximum) == graph(conv, maximum, before=(1, 1, 0, 2))
+    assert graph(conv, maximum) != graph(maximum, conv)  # the weights' names
+    assert signature(graph(conv, maximum)) == signature(graph(maximum, conv))
+    two_pixels = (1, 1, 0, 0)
+    assert graph(conv, maximum, before=two_pixels) != graph(strided, maximum, before=two_pixels)
+    assert signature(graph(conv, maximum, before=two_pixels)) != signature(graph(maximum, conv, before=two_pixels))
 
 
 @settings(max_examples=25)
@@ -333,11 +335,11 @@ def test_describe() -> None:
         "layer 4: conv 3x3, 5 filters, stride 2, from layers 2 and 3",
         "classifier: from layer 4",
     ]
-    assert spaces.to_text(SPACE, EXAMPLE) == "chain:2-1210-200000-0010110-01121011"
+    assert spaces.to_text(SPACE, EXAMPLE) == "chain:2-1210-100000-0010110-01121011"
     plain = chain(skips=False, min_layers=2, max_layers=2, hidden=9)
     assert plain.describe(Architecture("chain", (0, 0, 0, 0, 1, 0, 0, 0, 0))) == [
         "layer 1: conv 1x1, 2 filters, stride 1",
-        "layer 2: avg_pool_3x3",
+        "layer 2: max_pool_3x3",
         "classifier, 9 hidden units: from layer 2",
     ]
 
@@ -407,12 +409,12 @@ def test_any_text_parses_or_is_refused(text: str) -> None:
     ("text", "match"),
     [
         ("chain:", "must have 26 choices, one per decision, but got 0"),
-        ("chain:2-1210-2000", "must have 26 choices, one per decision, but got 9; .*--set space"),
-        ("chain:2-1210-200000-0010110", r"depth must be in 0\.\.1, but got 2"),  # three layers at most
-        ("chain:2-1310-200000-0010110-01121011", r"layer1/width must be in 0\.\.2, but got 3"),
-        ("chain:2-1210-200001-0010110-01121011", "layer2/skip1 must be 0, because it plays no part here, but got 1"),
-        ("chain:1-1210-200000-0010110-01121011", "layer4/height must be 0, because it plays no part here"),
-        ("chain:212102000000010110-01121011", "dashes must separate the parts: 'chain:2-1210-"),
+        ("chain:2-1210-1000", "must have 26 choices, one per decision, but got 9; .*--set space"),
+        ("chain:2-1210-100000-0010110", r"depth must be in 0\.\.1, but got 2"),  # three layers at most
+        ("chain:2-1310-100000-0010110-01121011", r"layer1/width must be in 0\.\.2, but got 3"),
+        ("chain:2-1210-100001-0010110-01121011", "layer2/skip1 must be 0, because it plays no part here, but got 1"),
+        ("chain:1-1210-100000-0010110-01121011", "layer4/height must be 0, because it plays no part here"),
+        ("chain:212101000000010110-01121011", "dashes must separate the parts: 'chain:2-1210-"),
         ("chain:" + "0" * 10**5, "but got 100000"),
     ],
 )

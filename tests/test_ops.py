@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from enas.ops import AuxiliaryClassifier, BatchNorm, Context, Noise, initialise
+from enas.ops.chain import MeanLinear, RectConv
 from enas.ops.heads import _quadrants
 from enas.ops.macro import FactorizedReduction, PaddedShortcut, Pool
 from tests.toys import seeded
@@ -97,3 +98,11 @@ def test_initial_weights_are_he_normal() -> None:
     assert convolution.weight.std().item() == pytest.approx((2 / (16 * 9)) ** 0.5, rel=0.05)  # He et al. 2015
     assert 0.19 < linear.weight.max() <= 0.2  # 1 / sqrt(25)
     assert not linear.bias.any()
+
+
+def test_the_chain_begins_with_smaller_weights() -> None:
+    convolution = RectConv([(16, 9, 9)], (64, 9, 9), False, 3, 5, 1)
+    linear = MeanLinear([(25, 9, 9)], (400, 1, 1), running=False)
+    initialise(nn.Sequential(convolution, linear), seeded())
+    assert convolution.weight.std().item() == pytest.approx(0.3 * (2 / (16 * 15)) ** 0.5, rel=0.05)
+    assert 0.019 < linear.weight.max() <= 0.02  # 0.1 / sqrt(25)

@@ -33,7 +33,7 @@ def micro(
 
 def chain(shape: Shape = (3, 8, 8), classes: int = 5, **changes: Any) -> ChainSpace:
     """A chain of two to four layers with few small sizes, and changes of its options."""
-    sizes = {"min_layers": 2, "max_layers": 4, "kernels": (1, 3, 5), "filters": (2, 3, 5)} | changes
+    sizes = {"min_layers": 2, "max_layers": 4, "kernels": (1, 3, 5), "filters": (2, 3, 5), "strides": (1, 2)} | changes
     return ChainSpace(ChainOptions(**sizes), shape, classes)
 
 

@@ -22,18 +22,26 @@ Preset = Callable[[str | None], tuple[SearchConfig, RetrainConfig]]
 def quick(space: str | None = None) -> tuple[SearchConfig, RetrainConfig]:
     """Real images that ship with the package (8x8 digits), a small space, a few minutes on two cores."""
     sgd: dict[str, Any] = {"batch_size": 64, "lr_max": 0.1, "lr_min": 0.001, "weight_decay": 5e-4}
+    chosen = _choose(
+        space,
+        MacroOptions(layers=6, width=16),
+        MicroOptions(nodes=3, width=16, cells_per_stage=1),
+        ChainOptions(min_layers=3, max_layers=6, kernels=(3, 5), filters=(8, 16, 24)),
+    )
+    chain = isinstance(chosen, ChainOptions)  # its shared weights learn slowly, and pooling would win before they have
     search = SearchConfig(
         preset="quick",
         epochs=50,
         data=DataConfig(name="digits", validation_fraction=0.25),
-        space=_choose(
-            space,
-            MacroOptions(layers=6, width=16),
-            MicroOptions(nodes=3, width=16, cells_per_stage=1),
-            ChainOptions(min_layers=3, max_layers=6, kernels=(1, 3, 5), filters=(8, 16, 24)),
-        ),
+        space=chosen,
         weights=WeightsConfig(architectures_per_step=2, **sgd),
-        controller=ControllerConfig(warmup_epochs=20, updates=20, architectures_per_update=16, batch_size=100, lr=3e-3),
+        controller=ControllerConfig(
+            warmup_epochs=30 if chain else 20,
+            updates=20,
+            architectures_per_update=16,
+            batch_size=100,
+            lr=1e-3 if chain else 3e-3,
+        ),
         derive=DeriveConfig(finalists=4, finalist_epochs=8),
     )
     retrain = RetrainConfig(
@@ -49,18 +57,21 @@ def cpu(space: str | None = None) -> tuple[SearchConfig, RetrainConfig]:
         space,
         MacroOptions(width=16),
         MicroOptions(nodes=3, width=16, cells_per_stage=1),
-        ChainOptions(min_layers=4, max_layers=8, kernels=(1, 3, 5), filters=(8, 16, 24)),
+        ChainOptions(min_layers=4, max_layers=8, kernels=(3, 5), filters=(8, 16, 24)),
     )
-    micro = isinstance(chosen, MicroOptions)
+    micro, chain = isinstance(chosen, MicroOptions), isinstance(chosen, ChainOptions)
     search = SearchConfig(
         preset="cpu",
-        epochs=12 if micro else 26,
+        epochs=12 if micro else 40 if chain else 26,
         space=chosen,
         # Micro: the weights of one side are trained in one step of ten to twenty (five nodes: of thirty), so many
         # steps, large ones, and a long warm-up. Else pooling, which needs no training, wins before convolutions learn.
         weights=WeightsConfig(batch_size=32 if micro else 128, lr_max=0.15 if micro else 0.1, lr_min=0.001),
         controller=ControllerConfig(
-            warmup_epochs=6 if micro else 8, batch_size=64, lr=2e-3 if micro else 3e-3, adam_eps=1e-4
+            warmup_epochs=6 if micro else 20 if chain else 8,
+            batch_size=64,
+            lr=2e-3 if micro else 1e-3 if chain else 3e-3,
+            adam_eps=1e-4,
         ),
         derive=DeriveConfig(samples=40, random=40, finalists=3, finalist_epochs=1),
     )

@@ -42,11 +42,10 @@ class ChainOptions(Checked):
     max_layers: int = setting(12, "most layers (Zoph & Le: their best networks have 15 to 39)", low=1, high=32)
     kernels: tuple[int, ...] = setting((1, 3, 5, 7), "heights and widths of filters, odd (Zoph & Le: 1,3,5,7)")
     filters: tuple[int, ...] = setting((24, 36, 48, 64), "numbers of filters (Zoph & Le: 24,36,48,64)")
-    strides: tuple[int, ...] = setting((1, 2), "strides of convolutions (Zoph & Le: 1 alone, or 1,2,3)")
+    # Pooling alone already halves the resolution at every other layer of a random architecture.
+    strides: tuple[int, ...] = setting((1,), "strides of convolutions (Zoph & Le: 1 alone, or 1,2,3)")
     pooling: bool = setting(
-        True,
-        "whether a layer after the first may be a 3x3 average or maximum at stride 2 instead (Zoph & Le: two maxima at "
-        "fixed layers)",
+        True, "whether a layer after the first may be 3x3 max pooling at stride 2 (Zoph & Le: two at fixed layers)"
     )
     skips: bool = setting(
         True,

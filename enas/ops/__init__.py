@@ -47,8 +47,7 @@ OPS: dict[str, Callable[..., nn.Module]] = {  # called with input shapes, shape,
     "padded_shortcut": PaddedShortcut,
     "sum_relu": SumRelu,
     "rect_conv": RectConv,
-    "halving_avg_pool_3x3": functools.partial(HalvingPool, maximum=False),
-    "halving_max_pool_3x3": functools.partial(HalvingPool, maximum=True),
+    "halving_max_pool_3x3": HalvingPool,
     "pad": Pad,
     "sum_norm_relu": functools.partial(SumNorm, relu=True),
     "mean_linear": MeanLinear,
@@ -64,12 +63,15 @@ def build(node: Node, running: bool) -> nn.Module:
 
 
 def initialise(module: nn.Module, generator: torch.Generator) -> None:
-    """He-normal convolutions (as ENAS), small uniform linear layer, in the module's own order."""
+    """He-normal convolutions (as ENAS), small uniform linear layer, in the module's own order; where a module says
+    so, smaller by its `gain`."""
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
             nn.init.kaiming_normal_(part.weight, nonlinearity="relu", generator=generator)
+            if isinstance(part, RectConv):
+                part.weight.data.mul_(part.gain)
         elif isinstance(part, nn.Linear):
-            bound = part.in_features**-0.5
+            bound = part.in_features**-0.5 * (part.gain if isinstance(part, MeanLinear) else 1)
             nn.init.uniform_(part.weight, -bound, bound, generator=generator)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)

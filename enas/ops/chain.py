@@ -20,6 +20,12 @@ from enas.ops.layers import pool, total
 class RectConv(nn.Conv2d):
     """height x width convolution (odd sizes) at a stride, nothing else: sizes are divided and rounded up."""
 
+    # Batch norm cancels the scale of these weights, but the smaller they are the further a step turns them, and shared
+    # ones have few steps each. Space of preset `quick`, digits, 400 steps of 2 architectures, means of three seeds: 20
+    # uniform architectures reach 0.63 proxy accuracy; without `MeanLinear.gain` 0.54, without both 0.35. Networks on
+    # their own reach the same with and without.
+    gain = 0.3
+
     def __init__(
         self, in_shapes: Sequence[Shape], shape: Shape, running: bool, height: int, width: int, stride: int
     ) -> None:
@@ -31,14 +37,13 @@ class RectConv(nn.Conv2d):
 
 
 class HalvingPool(nn.Module):
-    """3x3 average or maximum at stride 2; padding never counts."""
+    """3x3 maximum at stride 2; padding never counts."""
 
-    def __init__(self, in_shapes: Sequence[Shape], shape: Shape, running: bool, *, maximum: bool) -> None:
+    def __init__(self, in_shapes: Sequence[Shape], shape: Shape, running: bool) -> None:
         super().__init__()
-        self.maximum = maximum
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        return pool(x, 2, self.maximum)
+        return pool(x, 2, maximum=True)
 
 
 class Pad(nn.Module):
@@ -54,6 +59,8 @@ class Pad(nn.Module):
 
 class MeanLinear(nn.Linear):
     """Mean over the pixels, dropout, linear layer without bias: what one loose end adds. [G*N, units]."""
+
+    gain = 0.1  # the ends add up, however many they are: each begins by adding little
 
     def __init__(self, in_shapes: Sequence[Shape], shape: Shape, running: bool) -> None:
         super().__init__(in_shapes[0][0], shape[0], bias=False)

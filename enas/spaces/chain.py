@@ -1,7 +1,7 @@
 """Space `chain` (Zoph & Le 2017, sections 3.1, 3.3 and 4.1): how many layers, and each of them in full.
 
 A layer is a convolution, whose filter height, width, number and stride are chosen, followed by batch norm and ReLU,
-or a 3x3 pooling at stride 2. With skip connections a convolution chooses which earlier layers it reads. Section 3.3
+or 3x3 max pooling at stride 2. With skip connections a convolution chooses which earlier layers it reads. Section 3.3
 says how that stays a network: a layer that chooses none reads the images; inputs are joined along their channels,
 smaller ones padded with zeros (here on the right and below) to the size of the largest; and the layers that nobody
 reads are joined before the classifier.
@@ -31,9 +31,9 @@ from enas.spaces.sketch import INPUT, MAIN, OUTPUT, SKIP, Box, Edge, Sketch
 from enas.spaces.stem import add_halvings
 
 CONV = "conv"
-TYPES = (CONV, "avg_pool_3x3", "max_pool_3x3")
+POOL = "max_pool_3x3"
+TYPES = (CONV, POOL)
 MOST_LAYERS = 32  # the bound of `max_layers`
-HALVING = "halving_"  # how the graph's names of the poolings begin: they have stride 2
 
 T = TypeVar("T")
 
@@ -195,7 +195,7 @@ class ChainSpace:
                 outputs.append(outputs[-1])
             else:
                 shape = (channels, -(-height // 2), -(-width // 2))
-                outputs.append(builder.add(f"{HALVING}{layer.type}", outputs[-1:], shape))
+                outputs.append(builder.add("halving_max_pool_3x3", outputs[-1:], shape))
         return outputs
 
     def _units(self) -> Shape:
