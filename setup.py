@@ -27,6 +27,7 @@ setup(
         "matplotlib>=3.8",  # pictures of architectures and of what a search chose
     ],
     extras_require={
+        "ray": ["ray>=2.40"],  # children of full training on a cluster
         "svhn": ["scipy>=1.11"],  # torchvision reads this set's files with it
         "dev": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.11", "types-tqdm", "scikit-learn>=1.4"],
     },

@@ -34,4 +34,4 @@ class Scores:
 def rewards(scores: Scores, config: ObjectiveConfig) -> Tensor:
     """[A] in 0..1, the greater the better; NaN where the evaluation failed."""
     values = scores.accuracy if config.metric == "accuracy" else torch.exp(-scores.loss)
-    return torch.where(scores.failed, torch.nan, values)
+    return torch.where(scores.failed, torch.nan, values**config.power)

@@ -43,6 +43,10 @@ class Output:
 Model = Callable[[Tensor, int], Iterator[Output]]
 
 
+class Diverged(UserError):
+    """Too many steps of an epoch had a loss or gradient that was not finite."""
+
+
 @dataclass(frozen=True)
 class EpochStats:
     """Means over one epoch's steps. child_images: images times architectures; learning_rate: the last one."""
@@ -269,7 +273,7 @@ def _check_finite(skipped: Tensor, config: SgdConfig, steps: int | None = None) 
     """The number of skipped steps. Raises UserError past the limit, or where all `steps` of an epoch were skipped."""
     count = int(skipped.item())
     if count > config.max_nonfinite or (count == steps and count > 0 and config.max_nonfinite < UNLIMITED):
-        raise UserError(
+        raise Diverged(
             f"the loss must stay finite, but {count} steps of one epoch were not (limit {config.max_nonfinite}); "
             "the last checkpoint is intact; start a new run with a lower learning rate (--lr-max)"
         )

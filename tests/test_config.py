@@ -96,14 +96,15 @@ def test_configurations_are_immutable(part: type) -> None:
 
 
 def options(config_class: type, space: type) -> list[str]:
-    """The command-line options of a configuration whose space is `space`."""
+    """The command-line options of a configuration whose space is `space`; a section's sections have none."""
     names = []
     for f in dataclasses.fields(config_class):
         hint = typing.get_type_hints(config_class)[f.name]
         if f.metadata:
             names += [f.metadata["option"]] if f.metadata["option"] else []
         elif f.name != "space":
-            names += options(hint, space)
+            if config_class in (SearchConfig, RetrainConfig):
+                names += options(hint, space)
         elif config_class is SearchConfig:  # a retraining takes the space of the search; its width is its own
             names += options(space, space)
     return names

@@ -97,7 +97,10 @@ def to_toml(values: Mapping[str, Any], prefix: str = "") -> str:
 
 
 def _fields(config_class: type, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any], Any]]:
-    """(path, field, type) of every field with an option of its own, in nested order."""
+    """(path, field, type) of every field with an option of its own, in nested order.
+
+    A section within a section has none: its settings stand elsewhere too, where their options belong.
+    """
     hints = typing.get_type_hints(config_class)
     for field in dataclasses.fields(config_class):
         hint = hints[field.name]
@@ -106,7 +109,7 @@ def _fields(config_class: type, prefix: str = "") -> Iterator[tuple[str, datacla
         elif field.name == "space" and config_class is SearchConfig:
             # the options of the space at hand; further spaces add theirs here
             yield from _fields(config.MacroOptions, "space.")
-        elif dataclasses.is_dataclass(hint):
+        elif dataclasses.is_dataclass(hint) and not prefix:
             yield from _fields(typing.cast(type, hint), f"{prefix}{field.name}.")
 
 

@@ -1,13 +1,15 @@
 """Configuration. No torch.
 
 settings.py   the configuration of a search and of a retraining, and its topics:
-              spaces.py (sizes of a space), training.py (SGD), searchers.py (the controller)
+              spaces.py (sizes of a space), training.py (SGD), full_training.py (children trained to the end),
+              searchers.py (the controller)
 presets.py    sizes and budgets to start from
 budget.py     how a budget is written
 plain.py      configuration <-> plain data
 """
 
 from enas.config.budget import Budget, parse_budget
+from enas.config.full_training import FullTrainingConfig
 from enas.config.plain import check, from_text, space_options, to_dict, update
 from enas.config.presets import PRESETS
 from enas.config.searchers import ControllerConfig
@@ -34,6 +36,7 @@ __all__ = [
     "ControllerConfig",
     "DataConfig",
     "DeriveConfig",
+    "FullTrainingConfig",
     "MacroOptions",
     "MicroOptions",
     "ObjectiveConfig",

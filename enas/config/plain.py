@@ -14,6 +14,7 @@ from typing import Any
 from enas.config.budget import parse_budget
 from enas.config.settings import RetrainConfig, SearchConfig
 from enas.config.spaces import SPACE_OPTIONS, SpaceOptions
+from enas.config.training import SgdConfig
 from enas.errors import UserError
 
 
@@ -79,9 +80,14 @@ def from_text(config: Any, assignments: typing.Iterable[str]) -> Any:
 
 def check(config: SearchConfig | RetrainConfig) -> None:
     """Raise UserError for settings that are possible alone but not together."""
-    sgd = config.weights if isinstance(config, SearchConfig) else config.sgd
-    if sgd.lr_min > sgd.lr_max:
-        section = "weights" if isinstance(config, SearchConfig) else "sgd"
+    sections: dict[str, SgdConfig] = (
+        {"weights": config.weights, "full_training.sgd": config.full_training.sgd}
+        if isinstance(config, SearchConfig)
+        else {"sgd": config.sgd}
+    )
+    for section, sgd in sections.items():
+        if sgd.lr_min <= sgd.lr_max:
+            continue
         raise UserError(
             f"the lowest learning rate must not be above the highest, but got lr_min {sgd.lr_min:g} and lr_max "
             f"{sgd.lr_max:g}; give --set {section}.lr_min=... too"

@@ -1,0 +1,57 @@
+"""Settings of judging architectures by training each of them (Zoph & Le 2017)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from enas.config.checked import Checked, setting
+from enas.config.training import StandaloneConfig
+from enas.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullTrainingConfig(Checked):
+    """Every child from scratch: how long, on how many workers, and which ones may stop early."""
+
+    epochs: int = setting(50, "epochs of each child (Zoph & Le: 50)", low=1, high=10**6)
+    last: int = setting(
+        5, "a child's validation accuracy is its highest of so many last epochs (Zoph & Le: 5)", low=1, high=10**6
+    )
+    workers: int = setting(1, "children trained at the same time, each by a process of its own", low=1, high=1024)
+    threads: int = setting(
+        0,
+        "CPU threads of a worker (0: those of the run, shared out); results depend on them to the last bits",
+        low=0,
+        high=1024,
+    )
+    child_timeout_minutes: float = setting(
+        120.0, "minutes after which a child's process is ended and the child counts as failed", above=0, high=10**6
+    )
+    halving_eta: int = setting(
+        0,
+        "successive halving: at each of some epochs only one in so many children of a batch goes on, the others are "
+        "judged by what they have (0: all are trained to the end)",
+        low=0,
+        high=1000,
+    )
+    halving_first: int = setting(2, "successive halving: epochs before the first selection, at least", low=1)
+    executor: str = setting(
+        "local", "where the workers run: processes on this machine, or a Ray cluster", choices=("local", "ray")
+    )
+    ray_address: str | None = setting(
+        None, "executor ray: the cluster's address, or auto (default: Ray is started on this machine)"
+    )
+    sgd: StandaloneConfig = field(default_factory=StandaloneConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.halving_eta == 1:
+            raise UserError("halving_eta must be 0 (off) or at least 2, but got 1, which would stop no child")
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Epochs after which children are compared, the last one being the end: epochs / eta^k, rounded down."""
+        found = [self.epochs]
+        while self.halving_eta and found[-1] // self.halving_eta >= self.halving_first:
+            found.append(found[-1] // self.halving_eta)
+        return tuple(reversed(found))
