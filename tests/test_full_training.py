@@ -46,6 +46,7 @@ from enas.objective import Scores, rewards
 from enas.runtime import Runtime
 from enas.spaces import Architecture, SearchSpace
 from enas.standalone import Standalone, out_of_memory
+from enas.training import Diverged
 from tests import children
 from tests.children import CPU, IMAGES, one_layer, quality, small_data
 from tests.toys import macro, micro
@@ -246,6 +247,23 @@ def test_halving_judges_by_the_batch_alone(data: DataSet, tmp_path: Path) -> Non
     assert here(data, tmp_path / "known", children.well, **changes).judge(ALL[:4]) == fresh
 
 
+def test_a_child_that_fails_later_is_judged_alike_when_that_is_known(data: DataSet, tmp_path: Path) -> None:
+    """Else a run that goes on from before the batch would give its place to another child."""
+    changes: dict[str, Any] = {"epochs": 4, "halving_eta": 2, "halving_first": 2}
+    first = here(data, tmp_path, diverges_late, **changes).judge(ALL[:3])
+    assert [judgement.epochs for judgement in first] == [2, 2, 3]
+    assert [judgement.failure is None for judgement in first] == [True, True, False]
+    again = here(data, tmp_path, diverges_late, **changes)
+    assert list(map(repr, again.judge(ALL[:3]))) == list(map(repr, first)) and again.trained == 0
+
+
+def diverges_late(course: Course, child: Child) -> Any:
+    for epoch in range(1, child.until + 1):
+        if epoch > 3:
+            raise Diverged("too far")
+        yield Epoch(IMAGES, quality(children.operation(child), epoch), 1.0)
+
+
 def test_of_equal_children_the_first_go_on(data: DataSet, tmp_path: Path) -> None:
     def equal(course: Course, child: Child) -> Any:
         for _ in range(child.until):
@@ -425,13 +443,18 @@ def test_a_run_whose_children_all_fail_says_so(data: DataSet, tmp_path: Path) ->
         evaluator.score(ALL[3:4])
     mixed = here(data, tmp_path / "mixed", children.crash)
     mixed.score([ALL[5]])
-    mixed._failed += [Failure("killed", "r")] * 30  # never looked at once a child has succeeded
+    mixed._failed = {str(i): Failure("killed", "r") for i in range(30)}  # not looked at once a child has succeeded
     assert mixed.score([ALL[0], ALL[3]]).failed.all()
+    later = here(data, tmp_path / "mixed", children.fail_alike)  # nor where one did in an earlier session
+    assert later.score(ALL[:5]).failed.all()
+    repeated = here(data, tmp_path / "repeated", children.fail_alike)
+    for _ in range(5):
+        assert repeated.score(ALL[:1]).failed.all()  # one network, however often it is asked for
 
 
 def test_failures_of_many_kinds_take_longer_to_end_a_run(data: DataSet, tmp_path: Path) -> None:
     evaluator = here(data, tmp_path, children.crash)
-    evaluator._failed = [Failure("killed", "r")] * 18
+    evaluator._failed = {str(i): Failure("killed", "r") for i in range(18)}
     assert evaluator.score(ALL[:1]).failed.all()
     with pytest.raises(UserError, match="all 20 so far have failed"):
         evaluator.score(ALL[3:4])

@@ -19,7 +19,7 @@ import torch
 
 from enas.data import ImageSet
 from enas.errors import UserError
-from enas.evaluators.child import Answer, Child, Course, End, Failure, Train, attempt, decode, encode
+from enas.evaluators.child import Answer, Answers, Child, Course, End, Failure, Train, attempt, decode, encode
 
 TICK_S = 0.25  # how long a signal may wait
 STARTED = b""  # a child's first word: until then it waits for a place on the cluster
@@ -79,7 +79,7 @@ class RayWorkers:
     def _end(self, running: _Running) -> None:
         self.ray.cancel(running.answers, force=True)
 
-    def run(self, children: Sequence[Child]) -> Iterator[tuple[int, Answer] | None]:
+    def run(self, children: Sequence[Child]) -> Answers:
         waiting = deque(enumerate(children))
         try:
             while waiting or self.running:
