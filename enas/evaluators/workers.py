@@ -214,12 +214,13 @@ def _without_main() -> Iterator[None]:
 
 def shared(data: DataSet) -> DataSet:
     """The data set with its images in shared memory. Raises UserError where there is not enough of it."""
-    parts = [data.train, data.test]
-    needed = sum(tensor.nbytes for part in parts for tensor in (part.images, part.labels) if not tensor.is_shared())
+    tensors = [tensor.cpu() for part in (data.train, data.test) for tensor in (part.images, part.labels)]
+    needed = sum(tensor.nbytes for tensor in tensors if not tensor.is_shared())  # type: ignore[no-untyped-call]
     if SHARED_MEMORY.is_dir() and (free := shutil.disk_usage(SHARED_MEMORY).free) < needed:
         raise UserError(
             f"the workers share the images, for which {SHARED_MEMORY} must have {needed / GIB:.3g} GiB, but "
             f"{free / GIB:.3g} GiB are free; free some, or enlarge it (docker run --shm-size)"
         )
-    train, test = (ImageSet(part.images.cpu().share_memory_(), part.labels.cpu().share_memory_()) for part in parts)
-    return replace(data, train=train, test=test)
+    for tensor in tensors:
+        tensor.share_memory_()  # type: ignore[no-untyped-call]
+    return replace(data, train=ImageSet(*tensors[:2]), test=ImageSet(*tensors[2:]))
