@@ -41,7 +41,7 @@ from enas.evaluators.child import (
     train_child,
 )
 from enas.graph import signature
-from enas.interrupts import Stopped
+from enas.interrupts import Stopped, StopRequest
 from enas.objective import Scores, rewards
 from enas.runtime import Runtime
 from enas.spaces import Architecture, SearchSpace
@@ -461,13 +461,9 @@ def test_failures_of_many_kinds_take_longer_to_end_a_run(data: DataSet, tmp_path
 
 
 def test_settings_that_no_child_can_be_trained_with_end_the_run(data: DataSet, tmp_path: Path) -> None:
-    sgd = StandaloneConfig(batch_size=16, auxiliary_weight=0.4)
-    space = micro(1, shape=(3, 8, 8), classes=3, width=2)
-    assert space.graph(Architecture("micro", (0,) * 8)).auxiliary is not None
-    flat = macro(1, shape=(3, 8, 8), classes=3)
-    if flat.graph(ALL[0]).auxiliary is None:
-        with pytest.raises(UserError, match="an auxiliary classifier needs a network that halves"):
-            here(data, tmp_path, space=flat, sgd=sgd).score(ALL[:2])
+    assert SPACE.graph(ALL[0]).auxiliary is None
+    with pytest.raises(UserError, match="an auxiliary classifier needs a network that halves"):
+        here(data, tmp_path, sgd=StandaloneConfig(batch_size=16, auxiliary_weight=0.4)).score(ALL[:2])
 
 
 def test_each_kind_of_failure() -> None:
@@ -547,28 +543,34 @@ HAS_RAY = importlib.util.find_spec("ray") is not None
 @pytest.mark.slow
 @pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed")
 def test_children_on_ray(data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same results as here, and the same failures as of processes of this machine."""
+    """The same results as here, the same failures as of processes of this machine, and a stop is heeded."""
+    import ray
+
     from enas.evaluators import ray_workers
 
     expected = here(data, tmp_path / "here").score(ALL[:2])
-    with full(data, tmp_path / "well", workers=2, executor="ray") as evaluator:
+    with StopRequest() as stop, full(data, tmp_path / "well", workers=2, executor="ray") as evaluator:
         scores = evaluator.score(ALL[:2])
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.number == signal.SIGTERM  # not Ray's to hear
+        with full(data, tmp_path / "crash", children.crash, workers=2, executor="ray") as crashing:
+            judgements = crashing.judge(ALL)
+        jump, work = 0.0, 0
+
+        def hear(images: int) -> None:
+            nonlocal jump, work
+            work += images
+            if work == IMAGES * 4:
+                jump = 7200.0
+
+        monkeypatch.setattr(ray_workers, "time", types.SimpleNamespace(monotonic=lambda: time.monotonic() + jump))
+        with full(data, tmp_path / "hang", children.hang, workers=2, executor="ray") as hanging:
+            hung = hanging.judge(ALL[:2], hear)
+        assert ray.is_initialized()  # each ends what it began and nothing else
+    assert not ray.is_initialized()
     assert torch.equal(scores.loss, expected.loss) and torch.equal(scores.accuracy, expected.accuracy)
-    with full(data, tmp_path / "crash", children.crash, workers=2, executor="ray") as evaluator:
-        judgements = evaluator.judge(ALL)
     kinds = [None if judgement.failure is None else judgement.failure.kind for judgement in judgements]
-    assert kinds[0] == "exception" and kinds[3] == "memory" and kinds[5] is None
-    assert kinds[1] == kinds[2] == kinds[4] == "killed" and judgements[5].accuracy == quality(5, 3)
-    jump, work = 0.0, 0
-
-    def hear(images: int) -> None:
-        nonlocal jump, work
-        work += images
-        if work == IMAGES * 4:
-            jump = 7200.0
-
-    monkeypatch.setattr(ray_workers, "time", types.SimpleNamespace(monotonic=lambda: time.monotonic() + jump))
-    with full(data, tmp_path / "hang", children.hang, workers=2, executor="ray") as evaluator:
-        judgements = evaluator.judge(ALL[:2], hear)
-    assert judgements[0].failure is not None and judgements[0].failure.kind == "timeout"
-    assert judgements[1].accuracy == quality(1, 3)
+    assert kinds == ["exception", "killed", "killed", "memory", "killed", None]
+    assert judgements[5].accuracy == quality(5, 3) and len(lines(tmp_path / "crash")) == 6
+    assert hung[0].failure == Failure("timeout", "it was not done after child_timeout_minutes = 120")
+    assert hung[1].accuracy == quality(1, 3)

@@ -215,7 +215,7 @@ def _without_main() -> Iterator[None]:
 def shared(data: DataSet) -> DataSet:
     """The data set with its images in shared memory. Raises UserError where there is not enough of it."""
     tensors = [tensor.cpu() for part in (data.train, data.test) for tensor in (part.images, part.labels)]
-    needed = sum(tensor.nbytes for tensor in tensors if not tensor.is_shared())  # type: ignore[no-untyped-call]
+    needed = sum(tensor.nbytes for tensor in tensors if not tensor.is_shared())  # type: ignore[no-untyped-call, misc]
     if SHARED_MEMORY.is_dir() and (free := shutil.disk_usage(SHARED_MEMORY).free) < needed:
         raise UserError(
             f"the workers share the images, for which {SHARED_MEMORY} must have {needed / GIB:.3g} GiB, but "
