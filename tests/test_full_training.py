@@ -41,11 +41,12 @@ from enas.evaluators.child import (
     train_child,
 )
 from enas.graph import signature
-from enas.interrupts import Stopped
+from enas.interrupts import Stopped, StopRequest
 from enas.objective import Scores, rewards
 from enas.runtime import Runtime
 from enas.spaces import Architecture, SearchSpace
 from enas.standalone import Standalone, out_of_memory
+from enas.training import Diverged
 from tests import children
 from tests.children import CPU, IMAGES, one_layer, quality, small_data
 from tests.toys import macro, micro
@@ -246,6 +247,23 @@ def test_halving_judges_by_the_batch_alone(data: DataSet, tmp_path: Path) -> Non
     assert here(data, tmp_path / "known", children.well, **changes).judge(ALL[:4]) == fresh
 
 
+def test_a_child_that_fails_later_is_judged_alike_when_that_is_known(data: DataSet, tmp_path: Path) -> None:
+    """Else a run that goes on from before the batch would give its place to another child."""
+    changes: dict[str, Any] = {"epochs": 4, "halving_eta": 2, "halving_first": 2}
+    first = here(data, tmp_path, diverges_late, **changes).judge(ALL[:3])
+    assert [judgement.epochs for judgement in first] == [2, 2, 3]
+    assert [judgement.failure is None for judgement in first] == [True, True, False]
+    again = here(data, tmp_path, diverges_late, **changes)
+    assert list(map(repr, again.judge(ALL[:3]))) == list(map(repr, first)) and again.trained == 0
+
+
+def diverges_late(course: Course, child: Child) -> Any:
+    for epoch in range(1, child.until + 1):
+        if epoch > 3:
+            raise Diverged("too far")
+        yield Epoch(IMAGES, quality(children.operation(child), epoch), 1.0)
+
+
 def test_of_equal_children_the_first_go_on(data: DataSet, tmp_path: Path) -> None:
     def equal(course: Course, child: Child) -> Any:
         for _ in range(child.until):
@@ -425,26 +443,27 @@ def test_a_run_whose_children_all_fail_says_so(data: DataSet, tmp_path: Path) ->
         evaluator.score(ALL[3:4])
     mixed = here(data, tmp_path / "mixed", children.crash)
     mixed.score([ALL[5]])
-    mixed._failed += [Failure("killed", "r")] * 30  # never looked at once a child has succeeded
+    mixed._failed = {str(i): Failure("killed", "r") for i in range(30)}  # not looked at once a child has succeeded
     assert mixed.score([ALL[0], ALL[3]]).failed.all()
+    later = here(data, tmp_path / "mixed", children.fail_alike)  # nor where one did in an earlier session
+    assert later.score(ALL[:5]).failed.all()
+    repeated = here(data, tmp_path / "repeated", children.fail_alike)
+    for _ in range(5):
+        assert repeated.score(ALL[:1]).failed.all()  # one network, however often it is asked for
 
 
 def test_failures_of_many_kinds_take_longer_to_end_a_run(data: DataSet, tmp_path: Path) -> None:
     evaluator = here(data, tmp_path, children.crash)
-    evaluator._failed = [Failure("killed", "r")] * 18
+    evaluator._failed = {str(i): Failure("killed", "r") for i in range(18)}
     assert evaluator.score(ALL[:1]).failed.all()
     with pytest.raises(UserError, match="all 20 so far have failed"):
         evaluator.score(ALL[3:4])
 
 
 def test_settings_that_no_child_can_be_trained_with_end_the_run(data: DataSet, tmp_path: Path) -> None:
-    sgd = StandaloneConfig(batch_size=16, auxiliary_weight=0.4)
-    space = micro(1, shape=(3, 8, 8), classes=3, width=2)
-    assert space.graph(Architecture("micro", (0,) * 8)).auxiliary is not None
-    flat = macro(1, shape=(3, 8, 8), classes=3)
-    if flat.graph(ALL[0]).auxiliary is None:
-        with pytest.raises(UserError, match="an auxiliary classifier needs a network that halves"):
-            here(data, tmp_path, space=flat, sgd=sgd).score(ALL[:2])
+    assert SPACE.graph(ALL[0]).auxiliary is None
+    with pytest.raises(UserError, match="an auxiliary classifier needs a network that halves"):
+        here(data, tmp_path, sgd=StandaloneConfig(batch_size=16, auxiliary_weight=0.4)).score(ALL[:2])
 
 
 def test_each_kind_of_failure() -> None:
@@ -524,28 +543,34 @@ HAS_RAY = importlib.util.find_spec("ray") is not None
 @pytest.mark.slow
 @pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed")
 def test_children_on_ray(data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same results as here, and the same failures as of processes of this machine."""
+    """The same results as here, the same failures as of processes of this machine, and a stop is heeded."""
+    import ray
+
     from enas.evaluators import ray_workers
 
     expected = here(data, tmp_path / "here").score(ALL[:2])
-    with full(data, tmp_path / "well", workers=2, executor="ray") as evaluator:
+    with StopRequest() as stop, full(data, tmp_path / "well", workers=2, executor="ray") as evaluator:
         scores = evaluator.score(ALL[:2])
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.number == signal.SIGTERM  # not Ray's to hear
+        with full(data, tmp_path / "crash", children.crash, workers=2, executor="ray") as crashing:
+            judgements = crashing.judge(ALL)
+        jump, work = 0.0, 0
+
+        def hear(images: int) -> None:
+            nonlocal jump, work
+            work += images
+            if work == IMAGES * 4:
+                jump = 7200.0
+
+        monkeypatch.setattr(ray_workers, "time", types.SimpleNamespace(monotonic=lambda: time.monotonic() + jump))
+        with full(data, tmp_path / "hang", children.hang, workers=2, executor="ray") as hanging:
+            hung = hanging.judge(ALL[:2], hear)
+        assert ray.is_initialized()  # each ends what it began and nothing else
+    assert not ray.is_initialized()
     assert torch.equal(scores.loss, expected.loss) and torch.equal(scores.accuracy, expected.accuracy)
-    with full(data, tmp_path / "crash", children.crash, workers=2, executor="ray") as evaluator:
-        judgements = evaluator.judge(ALL)
     kinds = [None if judgement.failure is None else judgement.failure.kind for judgement in judgements]
-    assert kinds[0] == "exception" and kinds[3] == "memory" and kinds[5] is None
-    assert kinds[1] == kinds[2] == kinds[4] == "killed" and judgements[5].accuracy == quality(5, 3)
-    jump, work = 0.0, 0
-
-    def hear(images: int) -> None:
-        nonlocal jump, work
-        work += images
-        if work == IMAGES * 4:
-            jump = 7200.0
-
-    monkeypatch.setattr(ray_workers, "time", types.SimpleNamespace(monotonic=lambda: time.monotonic() + jump))
-    with full(data, tmp_path / "hang", children.hang, workers=2, executor="ray") as evaluator:
-        judgements = evaluator.judge(ALL[:2], hear)
-    assert judgements[0].failure is not None and judgements[0].failure.kind == "timeout"
-    assert judgements[1].accuracy == quality(1, 3)
+    assert kinds == ["exception", "killed", "killed", "memory", "killed", None]
+    assert judgements[5].accuracy == quality(5, 3) and len(lines(tmp_path / "crash")) == 6
+    assert hung[0].failure == Failure("timeout", "it was not done after child_timeout_minutes = 120")
+    assert hung[1].accuracy == quality(1, 3)

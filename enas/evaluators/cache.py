@@ -69,6 +69,10 @@ class Cache:
         """What is known of the child; an empty curve where nothing is."""
         return self._curves.get(key, Curve())
 
+    def any_success(self, seed: int, settings: str) -> bool:
+        """Whether any child of this seed and these settings has been trained."""
+        return any(key[1:] == (seed, settings) and not curve.failure for key, curve in self._curves.items())
+
     def add(self, key: Key, curve: Curve, **about: Any) -> None:
         """Remember what a child was trained to. about: further values for whoever reads the file.
 

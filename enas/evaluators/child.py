@@ -9,7 +9,7 @@ import contextlib
 import json
 import math
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,7 @@ class End:
 
 
 Answer = Epoch | End
+Answers = Generator[tuple[int, Answer] | None, None, None]  # of which child; None: nothing new
 Train = Callable[[Course, Child], Iterator[Epoch]]
 
 

@@ -104,8 +104,8 @@ class FullTraining:
         self.identity = _identity(course)
         folder.mkdir(parents=True, exist_ok=True)
         self.cache = Cache(folder / CHILDREN)
-        self._failed: list[Failure] = []  # as long as no child has succeeded
-        self._succeeded = False
+        self._succeeded = self.cache.any_success(seed, self.identity)
+        self._failed: dict[str, Failure] = {}  # by network, as long as no child has succeeded
         timeout_s = 60 * settings.child_timeout_minutes
         self.workers: Workers
         if settings.executor == "ray":
@@ -189,7 +189,7 @@ class FullTraining:
                 count = max(1, len(alive) // self.settings.halving_eta)
                 alive = _best(alive, judgements, count)
         shutil.rmtree(self.folder / PAUSED, ignore_errors=True)  # the batch is over
-        self._check_failures(list(judgements.values()))
+        self._check_failures(judgements)
         return [judgements[name] for name in names]
 
     def _train(self, networks: Sequence[_Network], until: int, on_work: OnWork) -> None:
@@ -202,7 +202,7 @@ class FullTraining:
         ]
         children = [self._child(network, until) for network in todo]
         told: list[list[Epoch]] = [[] for _ in todo]
-        with closing(self.workers.run(children)) as answers:  # type: ignore[type-var]
+        with closing(self.workers.run(children)) as answers:
             for item in answers:
                 if item is None:
                     on_work(0)
@@ -235,7 +235,7 @@ class FullTraining:
 
     def _judgement(self, key: Key, until: int) -> Judgement:
         curve = self.cache.get(key)
-        if curve.failure is not None:
+        if curve.failure is not None and curve.epochs < until:  # else it failed later on
             return Judgement(float("nan"), float("nan"), curve.epochs, curve.failure)
         best = curve.best(until, self.settings.last)
         if best is None:
@@ -243,19 +243,19 @@ class FullTraining:
             return Judgement(float("nan"), float("nan"), until, failure)
         return Judgement(*best, until)
 
-    def _check_failures(self, judgements: Sequence[Judgement]) -> None:
+    def _check_failures(self, judgements: dict[str, Judgement]) -> None:
         """Raise UserError where all children of the run so far have failed, and there were enough of them."""
-        failures = [judgement.failure for judgement in judgements if judgement.failure is not None]
+        failures = {name: judged.failure for name, judged in judgements.items() if judged.failure is not None}
         self._succeeded = self._succeeded or len(failures) < len(judgements)
-        self._failed += [] if self._succeeded else failures
         if self._succeeded or not failures:
             return
-        alike = len({failure.kind for failure in self._failed}) == 1
+        self._failed |= failures
+        alike = len({failure.kind for failure in self._failed.values()}) == 1
         if len(self._failed) >= (ALIKE if alike else ANY):
+            last = list(failures.values())[-1]
             raise UserError(
                 f"at least one child must succeed, but all {len(self._failed)} so far have failed, the last one "
-                f"because {self._failed[-1].reason}; mend that and go on with --resume, or start a new run with other "
-                "settings"
+                f"because {last.reason}; mend that and go on with --resume, or start a new run with other settings"
             )
 
 

@@ -7,7 +7,10 @@ is kept in the run folder, which all nodes should see: where one does not, the c
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import threading
 import time
 import warnings
 from collections import deque
@@ -19,7 +22,8 @@ import torch
 
 from enas.data import ImageSet
 from enas.errors import UserError
-from enas.evaluators.child import Answer, Child, Course, End, Failure, Train, attempt, decode, encode
+from enas.evaluators.child import Answer, Answers, Child, Course, End, Failure, Train, attempt, decode, encode
+from enas.interrupts import SIGNALS
 
 TICK_S = 0.25  # how long a signal may wait
 STARTED = b""  # a child's first word: until then it waits for a place on the cluster
@@ -50,7 +54,8 @@ class RayWorkers:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no reports to others about the user's runs
             local: dict[str, Any] = {"num_cpus": count * threads, "include_dashboard": False} if address is None else {}
             try:
-                self.ray.init(address=address or "local", log_to_driver=False, **local)
+                with _own_signals():
+                    self.ray.init(address=address or "local", log_to_driver=False, **local)
             except (ConnectionError, RuntimeError, ValueError, OSError) as error:
                 text = (str(error).strip().splitlines() or [type(error).__name__])[0]
                 raise UserError(
@@ -79,7 +84,7 @@ class RayWorkers:
     def _end(self, running: _Running) -> None:
         self.ray.cancel(running.answers, force=True)
 
-    def run(self, children: Sequence[Child]) -> Iterator[tuple[int, Answer] | None]:
+    def run(self, children: Sequence[Child]) -> Answers:
         waiting = deque(enumerate(children))
         try:
             while waiting or self.running:
@@ -136,6 +141,20 @@ def _serve(train: Train, course: Course, child: Child, *arrays: Any) -> Iterator
     data = replace(course.data, train=ImageSet(*tensors[:2]), test=ImageSet(*tensors[2:]))
     for answer in attempt(train, replace(course, data=data), child):
         yield encode(answer)
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep the handlers of signals: Ray installs one of its own, which exits without saving."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _none(images: ImageSet) -> ImageSet:

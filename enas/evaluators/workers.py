@@ -20,7 +20,7 @@ import types
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Protocol
@@ -29,7 +29,7 @@ import torch.multiprocessing  # noqa: F401  # importing it lets tensors travel a
 
 from enas.data import DataSet, ImageSet
 from enas.errors import UserError
-from enas.evaluators.child import Answer, Child, Course, End, Epoch, Failure, Train, attempt, decode, encode
+from enas.evaluators.child import Answer, Answers, Child, Course, End, Epoch, Failure, Train, attempt, decode, encode
 from enas.interrupts import SIGNALS
 
 TICK_S = 0.25  # how long a signal may wait
@@ -41,7 +41,7 @@ GIB = 2**30
 class Workers(Protocol):
     """Where children are trained."""
 
-    def run(self, children: Sequence[Child]) -> Iterator[tuple[int, Answer] | None]:
+    def run(self, children: Sequence[Child]) -> Answers:
         """Train the children; yields (position, answer) as answers come, one `End` for each child.
 
         Yields None at least a few times a second: a chance to stop, which ends what is running.
@@ -87,7 +87,7 @@ class LocalWorkers:
         while self.running:
             self.running.popitem()[1].end()
 
-    def run(self, children: Sequence[Child]) -> Iterator[tuple[int, Answer] | None]:
+    def run(self, children: Sequence[Child]) -> Answers:
         waiting = deque(enumerate(children))
         try:
             while waiting or self.running:
@@ -190,6 +190,7 @@ def _end_with_parent() -> None:
 @contextlib.contextmanager
 def _unsignalled() -> Iterator[None]:
     """Hold signals back: a process that starts inherits this, and one half started would be nobody's."""
+    resource_tracker.ensure_running()  # its start, which else came within this, lets the signals through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
@@ -213,12 +214,13 @@ def _without_main() -> Iterator[None]:
 
 def shared(data: DataSet) -> DataSet:
     """The data set with its images in shared memory. Raises UserError where there is not enough of it."""
-    parts = [data.train, data.test]
-    needed = sum(tensor.nbytes for part in parts for tensor in (part.images, part.labels) if not tensor.is_shared())
+    tensors = [tensor.cpu() for part in (data.train, data.test) for tensor in (part.images, part.labels)]
+    needed = sum(tensor.nbytes for tensor in tensors if not tensor.is_shared())  # type: ignore[no-untyped-call, misc]
     if SHARED_MEMORY.is_dir() and (free := shutil.disk_usage(SHARED_MEMORY).free) < needed:
         raise UserError(
             f"the workers share the images, for which {SHARED_MEMORY} must have {needed / GIB:.3g} GiB, but "
             f"{free / GIB:.3g} GiB are free; free some, or enlarge it (docker run --shm-size)"
         )
-    train, test = (ImageSet(part.images.cpu().share_memory_(), part.labels.cpu().share_memory_()) for part in parts)
-    return replace(data, train=train, test=test)
+    for tensor in tensors:
+        tensor.share_memory_()  # type: ignore[no-untyped-call]
+    return replace(data, train=ImageSet(*tensors[:2]), test=ImageSet(*tensors[2:]))
