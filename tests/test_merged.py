@@ -17,7 +17,7 @@ from enas.network import Network, inherit
 from enas.ops import OPS, BatchNorm, Context, Noise, build
 from enas.spaces import Architecture, MacroSpace, ResNet20Space
 from enas.supernet import Supernet
-from tests.toys import images, macro, micro, random_archs, seeded
+from tests.toys import images, macro, micro, nasbench201, nasbench_macro, random_archs, seeded
 
 STACK = 1 << 40  # a concat_below that stacks every call of several nodes
 
@@ -59,6 +59,8 @@ def test_every_operation_is_in_some_space() -> None:
     nodes += [node for arch in random_archs(micro(), 9) for node in micro().graph(arch).nodes]
     resnet = ResNet20Space(ResNet20Options(width=4), (3, 8, 8), 5)
     nodes += resnet.graph(Architecture("resnet20", ())).nodes
+    for space in (nasbench201(), nasbench_macro()):
+        nodes += [node for arch in random_archs(space, 9) for node in space.graph(arch).nodes]
     assert set(OPS) == {node.op for node in nodes} - {"input"}
 
 

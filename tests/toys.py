@@ -10,10 +10,19 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from enas.config import MacroOptions, MicroOptions, SpaceOptions
+from enas.config import MacroOptions, MicroOptions, NasBench201Options, NasBenchMacroOptions, SpaceOptions
 from enas.graph import Graph, GraphBuilder, Node, Shape
 from enas.searchers import uniform
-from enas.spaces import Architecture, Decision, MacroSpace, MicroSpace, SearchSpace, settled
+from enas.spaces import (
+    Architecture,
+    Decision,
+    MacroSpace,
+    MicroSpace,
+    NasBench201Space,
+    NasBenchMacroSpace,
+    SearchSpace,
+    settled,
+)
 from enas.spaces.sketch import Sketch
 
 
@@ -29,6 +38,16 @@ def micro(
     nodes: int = 3, shape: Shape = (3, 8, 8), classes: int = 5, width: int = 4, cells_per_stage: int = 1
 ) -> MicroSpace:
     return MicroSpace(MicroOptions(nodes=nodes, width=width, cells_per_stage=cells_per_stage), shape, classes)
+
+
+def nasbench201(
+    shape: Shape = (3, 8, 8), classes: int = 5, width: int = 4, cells_per_stage: int = 1
+) -> NasBench201Space:
+    return NasBench201Space(NasBench201Options(width=width, cells_per_stage=cells_per_stage), shape, classes)
+
+
+def nasbench_macro(shape: Shape = (3, 8, 8), classes: int = 5, width: int = 4, head: int = 6) -> NasBenchMacroSpace:
+    return NasBenchMacroSpace(NasBenchMacroOptions(width=width, head=head), shape, classes)
 
 
 def random_archs(space: SearchSpace, n: int, seed: int = 0) -> list[Architecture]:

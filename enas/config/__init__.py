@@ -24,6 +24,8 @@ from enas.config.spaces import (
     SPACE_OPTIONS,
     MacroOptions,
     MicroOptions,
+    NasBench201Options,
+    NasBenchMacroOptions,
     ResNet20Options,
     SpaceOptions,
 )
@@ -36,6 +38,8 @@ __all__ = [
     "DeriveConfig",
     "MacroOptions",
     "MicroOptions",
+    "NasBench201Options",
+    "NasBenchMacroOptions",
     "ObjectiveConfig",
     "PRESETS",
     "ResNet20Options",

@@ -13,10 +13,12 @@ from typing import Any
 from enas.config.plain import space_options
 from enas.config.searchers import ControllerConfig
 from enas.config.settings import DataConfig, DeriveConfig, RetrainConfig, SearchConfig
-from enas.config.spaces import MacroOptions, MicroOptions, SpaceOptions
+from enas.config.spaces import MacroOptions, MicroOptions, NasBench201Options, NasBenchMacroOptions, SpaceOptions
 from enas.config.training import StandaloneConfig, WeightsConfig
 
 Preset = Callable[[str | None], tuple[SearchConfig, RetrainConfig]]
+# for two cores: on average a third and a thirteenth of the published networks' MACs
+SMALL_BENCHMARKS = (NasBench201Options(width=16, cells_per_stage=1), NasBenchMacroOptions(width=8, head=256))
 
 
 def quick(space: str | None = None) -> tuple[SearchConfig, RetrainConfig]:
@@ -26,7 +28,12 @@ def quick(space: str | None = None) -> tuple[SearchConfig, RetrainConfig]:
         preset="quick",
         epochs=50,
         data=DataConfig(name="digits", validation_fraction=0.25),
-        space=_choose(space, MacroOptions(layers=6, width=16), MicroOptions(nodes=3, width=16, cells_per_stage=1)),
+        space=_choose(
+            space,
+            MacroOptions(layers=6, width=16),
+            MicroOptions(nodes=3, width=16, cells_per_stage=1),
+            *SMALL_BENCHMARKS,
+        ),
         weights=WeightsConfig(architectures_per_step=2, **sgd),
         controller=ControllerConfig(warmup_epochs=20, updates=20, architectures_per_update=16, batch_size=100, lr=3e-3),
         derive=DeriveConfig(finalists=4, finalist_epochs=8),
@@ -40,7 +47,8 @@ def quick(space: str | None = None) -> tuple[SearchConfig, RetrainConfig]:
 def cpu(space: str | None = None) -> tuple[SearchConfig, RetrainConfig]:
     """CIFAR-10-sized images on two CPU cores: about 40 minutes of search, 10 minutes of retraining."""
     # 16 channels: on processors with 512-bit vectors 20 channels take twice the time of 16
-    chosen = _choose(space, MacroOptions(width=16), MicroOptions(nodes=3, width=16, cells_per_stage=1))
+    micro_options = MicroOptions(nodes=3, width=16, cells_per_stage=1)
+    chosen = _choose(space, MacroOptions(width=16), micro_options, *SMALL_BENCHMARKS)
     micro = isinstance(chosen, MicroOptions)
     search = SearchConfig(
         preset="cpu",
