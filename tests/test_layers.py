@@ -32,6 +32,7 @@ LEVELS = (
         "records",
         "runs",
         "plan",
+        "tables",
     ),
     ("supernet", "network", "searchers"),
     ("training", "standalone"),
