@@ -96,7 +96,7 @@ def _score(state: Search, archs: list[Architecture]) -> Scores:
         part = distinct[first : first + SCORED_TOGETHER]
         scores = state.evaluator.score(part, batches, lambda images: state.report(Work(scoring=images)))
         done["accuracy"] += scores.accuracy.tolist()
-        done["loss"] += scores.loss.tolist()
+        done["loss"] += scores.known_loss.tolist()
         state.keeper.tick()
     order = [distinct.index(arch) for arch in archs]
     accuracy, loss = (torch.tensor(done[name])[order] for name in ("accuracy", "loss"))

@@ -168,7 +168,7 @@ def _result(
         "input_shape": list(data.input_shape),
         "classes": list(data.classes),
         "test_accuracy": scores.accuracy.item(),
-        "test_loss": scores.loss.item(),
+        "test_loss": scores.known_loss.item(),
         "test_images": scores.images,
         "params": counts.params,
         "macs": counts.macs,

@@ -25,7 +25,7 @@ class ProxyScores:
     def __init__(self, state: Search, archs: Sequence[Architecture], scores: Scores) -> None:
         self.state, self.archs, self.images = state, archs, scores.images
         self.accuracy: list[float] = scores.accuracy.tolist()
-        self.loss: list[float] = scores.loss.tolist()
+        self.loss: list[float] = scores.known_loss.tolist()
         self.reward: list[float] = rewards(scores, state.config.objective).nan_to_num(FAILED).tolist()
 
     def ranked(self, positions: Iterable[int]) -> list[int]:

@@ -161,7 +161,7 @@ def test_presets_know_both_search_spaces() -> None:
     paper = PRESETS["cifar10-micro"](None)[1]
     assert (paper.width, paper.depth, paper.epochs) == (36, 5, 630)
     assert paper.sgd.drop_path == paper.sgd.auxiliary_weight == 0.4
-    with pytest.raises(UserError, match="space must be one of macro, micro, chain, resnet20, but got 'atlas'"):
+    with pytest.raises(UserError, match=f"space must be one of {', '.join(SPACE_OPTIONS)}, but got 'atlas'"):
         PRESETS["quick"]("atlas")
 
 
@@ -214,7 +214,7 @@ def test_text_sets_nested_values_of_every_type() -> None:
         ("weights.lr_max=nan", "weights.lr_max must be a finite number, but got nan"),
         ("weights.lr_max=inf", "weights.lr_max must be a finite number, but got inf"),
         ("weights.schedule=step", "weights.schedule must be one of cosine, cosine-restarts, one-cycle, but got 'step'"),
-        ("space.name=atlas", "space must be one of macro, micro, chain, resnet20, but got 'atlas'"),
+        ("space.name=atlas", f"space must be one of {', '.join(SPACE_OPTIONS)}, but got 'atlas'"),
         ("controller.recurrence=rnn", "controller.recurrence must be one of lstm, gru, but got 'rnn'"),
         ("weights.drop_path=1", "weights.drop_path must be at most 0.95, but got 1.0"),
         ("weights.mixup=1", "there is no setting weights.mixup"),  # of a network on its own alone

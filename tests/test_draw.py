@@ -26,6 +26,8 @@ from enas.errors import UserError
 from enas.spaces import Architecture
 from enas.spaces.macro import OPERATIONS
 from enas.spaces.micro import OPERATIONS as CELL_OPERATIONS
+from enas.spaces.nasbench201 import OPERATIONS as NASBENCH201_OPERATIONS
+from enas.spaces.nasbench_macro import OPERATIONS as NASBENCH_MACRO_OPERATIONS
 from enas.spaces.sketch import CELL as CELL_BOX
 from enas.spaces.sketch import INPUT, MAIN, NODE, OUTPUT, REDUCTION, SKIP, Box, Edge, Sketch
 from tests.test_layers import FILES, imports, top
@@ -302,6 +304,10 @@ def test_colours_can_be_read_and_told_apart() -> None:
     fills = [*colours.OPERATIONS.values(), *colours.STRUCTURE.values(), *colours.SPARE]
     assert all(contrast(fill, colours.ink(fill)) > 4.5 for fill in fills)  # WCAG AA
     assert set(OPERATIONS) | set(CELL_OPERATIONS) <= set(colours.OPERATIONS)
+    assert {*NASBENCH201_OPERATIONS[1:], *NASBENCH_MACRO_OPERATIONS} <= {*colours.OPERATIONS, *colours.ALIKE}
+    assert set(colours.ALIKE.values()) <= set(colours.OPERATIONS) and not set(colours.ALIKE) & set(colours.OPERATIONS)
+    for ops in (NASBENCH201_OPERATIONS, NASBENCH_MACRO_OPERATIONS):
+        assert len({colours.fill(op) for op in ops}) == len(ops)
     assert colours.fill("a new operation") == colours.fill("a new operation") in colours.SPARE
     for a, b in itertools.combinations(colours.OPERATIONS.values(), 2):
         for name, simulate in COLOUR_BLIND.items():

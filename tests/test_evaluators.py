@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from enas.config import ObjectiveConfig
+from enas.errors import UserError
 from enas.evaluators import SharedWeights
 from enas.graph import Graph
 from enas.objective import Scores, rewards
@@ -51,6 +52,15 @@ def test_rewards(metric: str, expected: list[float]) -> None:
     loss = torch.tensor([math.log(2), math.log(5), math.nan, math.inf])
     result = rewards(Scores(torch.tensor([0.5, 0.25, 0.9, 0.1]), loss, 10), ObjectiveConfig(metric=metric))
     torch.testing.assert_close(result, torch.tensor([*expected, math.nan, math.nan]), equal_nan=True)
+
+
+def test_scores_without_a_loss() -> None:
+    scores = Scores(torch.tensor([0.5, math.nan]), None, 10)
+    assert scores.failed.tolist() == [False, True]
+    result = rewards(scores, ObjectiveConfig())
+    torch.testing.assert_close(result, torch.tensor([0.5, math.nan]), equal_nan=True)
+    with pytest.raises(UserError, match="the loss must be known .* give --reward accuracy"):
+        rewards(scores, ObjectiveConfig(metric="loss"))
 
 
 def test_shared_weights_score_equals_one_by_one_and_scores_duplicates_once(monkeypatch: pytest.MonkeyPatch) -> None:

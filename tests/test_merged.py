@@ -17,7 +17,7 @@ from enas.network import Network, inherit
 from enas.ops import OPS, BatchNorm, Context, Noise, build
 from enas.spaces import Architecture, MacroSpace, ResNet20Space
 from enas.supernet import Supernet
-from tests.toys import chain, images, macro, micro, random_archs, seeded
+from tests.toys import chain, images, macro, micro, nasbench201, nasbench_macro, random_archs, seeded
 
 STACK = 1 << 40  # a concat_below that stacks every call of several nodes
 
@@ -61,6 +61,8 @@ def test_every_operation_is_in_some_space() -> None:
         nodes += [*chain().graph(arch).nodes, *chain(hidden=3).graph(arch).nodes]
     resnet = ResNet20Space(ResNet20Options(width=4), (3, 8, 8), 5)
     nodes += resnet.graph(Architecture("resnet20", ())).nodes
+    for space in (nasbench201(), nasbench_macro()):
+        nodes += [node for arch in random_archs(space, 9) for node in space.graph(arch).nodes]
     assert set(OPS) == {node.op.partition(":")[0] for node in nodes} - {"input"}
 
 

@@ -24,7 +24,7 @@ from enas.spaces.micro import OPERATIONS, Side, loose_ends
 from enas.supernet import Supernet
 from enas.training import sgd
 from tests.test_supernet import check_inherits, perturbed
-from tests.toys import images, macro, micro, micro_cases, random_archs, seeded
+from tests.toys import images, macro, micro, micro_cases, nasbench201, nasbench_macro, random_archs, seeded
 
 SEP3, SEP5, AVG, MAX, IDENTITY = range(5)
 HUGE = 1 << 40
@@ -317,10 +317,12 @@ def of_every_space(shape: tuple[int, int, int]) -> list[tuple[Any, Architecture,
         (macro(2, shape, width=6), Architecture("macro", (0, 1, 1)), 6, "conv_bn_3x3"),
         (micro(2, shape, width=4), EXAMPLE, 12, "conv_bn_3x3"),
         (resnet, Architecture("resnet20", ()), 8, "conv_bn_relu_3x3"),
+        (nasbench201(shape, width=6), Architecture("nasbench201", (2, 3, 0, 1, 2, 4)), 6, "conv_bn_3x3"),
+        (nasbench_macro(shape, width=4), Architecture("nasbench-macro", (0, 1) * 4), 4, "conv_bn_relu_3x3"),
     ]
 
 
-@pytest.mark.parametrize("size", [(32, 32), (63, 63), (4, 200), (200, 63)])
+@pytest.mark.parametrize("size", [(32, 32), (63, 63), (8, 200), (200, 63)])
 def test_small_images_meet_one_convolution(size: tuple[int, int]) -> None:
     for space, arch, channels, op in of_every_space((3, *size)):
         assert stem(space, arch) == [(op, "stem", (channels, *size))]

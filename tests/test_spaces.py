@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enas import spaces
-from enas.config import MacroOptions, ResNet20Options
+from enas.config import SPACE_OPTIONS, MacroOptions, ResNet20Options
 from enas.errors import UserError
 from enas.spaces import Architecture, MacroSpace, ResNet20Space
 from enas.spaces.macro import OPERATIONS
@@ -182,7 +182,7 @@ def parses_or_refuses(parse: object, value: object) -> None:
 
 
 @settings(max_examples=120)
-@given(st.text() | st.from_regex(r"(macro|resnet20|x):[0-9a-z-]*", fullmatch=True))
+@given(st.text() | st.from_regex(r"(macro|resnet20|nasbench-macro|x):[0-9a-z-]*", fullmatch=True))
 def test_any_text_parses_or_is_refused(text: str) -> None:
     parses_or_refuses(spaces.from_text, text)
 
@@ -197,7 +197,24 @@ def test_any_json_parses_or_is_refused(value: object) -> None:
     parses_or_refuses(spaces.from_json, value)
 
 
-@pytest.mark.parametrize("text", ["", ":", "macro", "0-31", "macro:0-3_1", "macro:0:1", "Makró 1:00", "macro:٣"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ":",
+        "macro",
+        "0-31",
+        "macro:0-3_1",
+        "macro:0:1",
+        "Makró 1:00",
+        "macro:٣",
+        "-a:0",
+        "a-:0",
+        "a--b:0",
+        "A:0",
+        "mäcro:0",
+    ],
+)
 def test_malformed_text_is_refused(text: str) -> None:
     with pytest.raises(UserError):
         spaces.from_text(text)
@@ -211,6 +228,7 @@ def test_malformed_text_is_refused(text: str) -> None:
         {"space": ""},
         {"space": 3},
         {"space": "a b"},
+        {"space": "a-"},
         {"choices": ""},
         {"choices": "000"},
         {"choices": None},
@@ -272,7 +290,7 @@ def test_options_for_infers_the_layers() -> None:
     for wrong in (0, 2, 4, 5, 65 * 66 // 2, 10**5):
         with pytest.raises(UserError):
             spaces.options_for(Architecture("macro", (0,) * wrong), wide)
-    with pytest.raises(UserError, match="must be one of macro, micro, chain, resnet20, but got 'atlas'"):
+    with pytest.raises(UserError, match=f"must be one of {', '.join(SPACE_OPTIONS)}, but got 'atlas'"):
         spaces.options_for(Architecture("atlas", ()), wide)
 
 

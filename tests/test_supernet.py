@@ -41,9 +41,11 @@ def graph_with(op: str) -> Graph:
     builder = GraphBuilder(INPUT)
     stem = builder.add("conv_bn_3x3", (0,), (5, 9, 7), "stem")
     other = builder.add("conv_bn_relu_3x3", (0,), (5, 9, 7), "other")
-    if op in ("factorized_reduction", "padded_shortcut", "loose_end", "cell_input"):
+    if op in ("factorized_reduction", "padded_shortcut", "pooled_shortcut", "loose_end", "cell_input"):
         shape, inputs = (7, 5, 4), (stem,)
-    elif op.startswith(("conv_bn", "cell_sep_conv")):  # these take their stride from the shapes
+    elif op.startswith(
+        ("conv_bn", "relu_conv_bn", "mbconv", "cell_sep_conv")
+    ):  # these take their stride from the shapes
         shape, inputs = (6, 5, 4), (stem,)
     elif op == "rect_conv":
         shape, inputs, op = (6, 5, 4), (stem,), "rect_conv:5,3,2"
@@ -55,7 +57,7 @@ def graph_with(op: str) -> Graph:
         shape, inputs = (5, 9, 7), (stem, other) if op.startswith("sum") else (stem,)
     x = stem
     if not op.endswith("classifier"):
-        without = op in ("padded_shortcut", "sum_relu", "sum", "pad") or op.startswith("halving_")
+        without = op in ("padded_shortcut", "sum_relu", "sum", "pad", "zero") or op.startswith("halving_")
         x = builder.add(op, inputs, shape, "" if without else "it")
     if not op.startswith("sum"):  # so that every node is used
         if op == "pad":

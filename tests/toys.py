@@ -10,10 +10,20 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from enas.config import ChainOptions, MacroOptions, MicroOptions, SpaceOptions
+from enas.config import ChainOptions, MacroOptions, MicroOptions, NasBench201Options, NasBenchMacroOptions, SpaceOptions
 from enas.graph import Graph, GraphBuilder, Node, Shape
 from enas.searchers import uniform
-from enas.spaces import Architecture, ChainSpace, Decision, MacroSpace, MicroSpace, SearchSpace, settled
+from enas.spaces import (
+    Architecture,
+    ChainSpace,
+    Decision,
+    MacroSpace,
+    MicroSpace,
+    NasBench201Space,
+    NasBenchMacroSpace,
+    SearchSpace,
+    settled,
+)
 from enas.spaces.sketch import Sketch
 
 
@@ -35,6 +45,16 @@ def chain(shape: Shape = (3, 8, 8), classes: int = 5, **changes: Any) -> ChainSp
     """A chain of two to four layers with few small sizes, and changes of its options."""
     sizes = {"min_layers": 2, "max_layers": 4, "kernels": (1, 3, 5), "filters": (2, 3, 5), "strides": (1, 2)} | changes
     return ChainSpace(ChainOptions(**sizes), shape, classes)
+
+
+def nasbench201(
+    shape: Shape = (3, 8, 8), classes: int = 5, width: int = 4, cells_per_stage: int = 1
+) -> NasBench201Space:
+    return NasBench201Space(NasBench201Options(width=width, cells_per_stage=cells_per_stage), shape, classes)
+
+
+def nasbench_macro(shape: Shape = (3, 8, 8), classes: int = 5, width: int = 4, head: int = 6) -> NasBenchMacroSpace:
+    return NasBenchMacroSpace(NasBenchMacroOptions(width=width, head=head), shape, classes)
 
 
 def random_archs(space: SearchSpace, n: int, seed: int = 0) -> list[Architecture]:

@@ -45,7 +45,7 @@ def evaluate(model: Path, data: str, data_folder: str | None, device: str, preci
         "data": data,
         "test_images": scores.images,
         "test_accuracy": scores.accuracy.item(),
-        "test_loss": scores.loss.item(),
+        "test_loss": scores.known_loss.item(),
     }
     if as_json:
         click.echo(json.dumps(result, indent=2))

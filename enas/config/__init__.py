@@ -27,6 +27,8 @@ from enas.config.spaces import (
     ChainOptions,
     MacroOptions,
     MicroOptions,
+    NasBench201Options,
+    NasBenchMacroOptions,
     ResNet20Options,
     SpaceOptions,
 )
@@ -41,6 +43,8 @@ __all__ = [
     "FullTrainingConfig",
     "MacroOptions",
     "MicroOptions",
+    "NasBench201Options",
+    "NasBenchMacroOptions",
     "ObjectiveConfig",
     "PRESETS",
     "ResNet20Options",

@@ -13,10 +13,19 @@ from typing import Any
 from enas.config.plain import space_options
 from enas.config.searchers import ControllerConfig
 from enas.config.settings import DataConfig, DeriveConfig, RetrainConfig, SearchConfig
-from enas.config.spaces import ChainOptions, MacroOptions, MicroOptions, SpaceOptions
+from enas.config.spaces import (
+    ChainOptions,
+    MacroOptions,
+    MicroOptions,
+    NasBench201Options,
+    NasBenchMacroOptions,
+    SpaceOptions,
+)
 from enas.config.training import StandaloneConfig, WeightsConfig
 
 Preset = Callable[[str | None], tuple[SearchConfig, RetrainConfig]]
+# for two cores: on average a third and a thirteenth of the published networks' MACs
+SMALL_BENCHMARKS = (NasBench201Options(width=16, cells_per_stage=1), NasBenchMacroOptions(width=8, head=256))
 
 
 def quick(space: str | None = None) -> tuple[SearchConfig, RetrainConfig]:
@@ -27,6 +36,7 @@ def quick(space: str | None = None) -> tuple[SearchConfig, RetrainConfig]:
         MacroOptions(layers=6, width=16),
         MicroOptions(nodes=3, width=16, cells_per_stage=1),
         ChainOptions(min_layers=3, max_layers=6, kernels=(3, 5), filters=(8, 16, 24)),
+        *SMALL_BENCHMARKS,
     )
     chain = isinstance(chosen, ChainOptions)  # its shared weights learn slowly, and pooling would win before they have
     search = SearchConfig(
@@ -58,6 +68,7 @@ def cpu(space: str | None = None) -> tuple[SearchConfig, RetrainConfig]:
         MacroOptions(width=16),
         MicroOptions(nodes=3, width=16, cells_per_stage=1),
         ChainOptions(min_layers=4, max_layers=8, kernels=(3, 5), filters=(8, 16, 24)),
+        *SMALL_BENCHMARKS,
     )
     micro, chain = isinstance(chosen, MicroOptions), isinstance(chosen, ChainOptions)
     search = SearchConfig(

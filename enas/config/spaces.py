@@ -93,8 +93,29 @@ class ResNet20Options(Checked):
     width: int = setting(16, "channels of the first stage (He et al.: 16)", low=2, high=4096)
 
 
-SpaceOptions = MacroOptions | MicroOptions | ChainOptions | ResNet20Options
+@dataclass(frozen=True, kw_only=True)
+class NasBench201Options(Checked):
+    """Space `nasbench201` (Dong & Yang 2020): one cell, stacked. The published accuracies are the defaults'."""
+
+    name: ClassVar[str] = "nasbench201"
+    cells_per_stage: int = setting(5, "cells in each of the three stages (published: 5)", low=1, high=32)
+    width: int = setting(16, "channels of the first stage (published: 16)", option="--width", low=2, high=4096)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NasBenchMacroOptions(Checked):
+    """Space `nasbench-macro` (Su et al. 2021): a chain of eight layers. The published accuracies are the defaults'."""
+
+    name: ClassVar[str] = "nasbench-macro"
+    width: int = setting(
+        32, "channels of the stem, doubled at each of three stages (published: 32)", option="--width", low=2, high=512
+    )
+    head: int = setting(1280, "channels before the classifier (published: 1280)", low=2, high=16384)
+
+
+SpaceOptions = MacroOptions | MicroOptions | ChainOptions | ResNet20Options | NasBench201Options | NasBenchMacroOptions
 SPACE_OPTIONS: dict[str, type[SpaceOptions]] = {
-    options.name: options for options in (MacroOptions, MicroOptions, ChainOptions, ResNet20Options)
+    options.name: options
+    for options in (MacroOptions, MicroOptions, ChainOptions, ResNet20Options, NasBench201Options, NasBenchMacroOptions)
 }
-SEARCHABLE = ("macro", "micro", "chain")
+SEARCHABLE = ("macro", "micro", "chain", "nasbench201", "nasbench-macro")

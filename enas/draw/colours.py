@@ -22,6 +22,14 @@ OPERATIONS = {
     "max_pool_3x3": "#e08a00",
     "identity": "#e1e4e8",
 }
+# Operations of the benchmark spaces, which no picture shows beside the ones above: the same families and sizes.
+ALIKE = {
+    "nor_conv_1x1": "conv_3x3",
+    "nor_conv_3x3": "conv_5x5",
+    "skip_connect": "identity",
+    "mbconv_3x3_e3": "sep_conv_3x3",
+    "mbconv_5x5_e6": "sep_conv_5x5",
+}
 STRUCTURE = {
     INPUT: "#ffffff",
     STEM: "#ffffff",
@@ -36,7 +44,7 @@ SPARE = ("#e29ac0", "#f0e442", "#b34e00", "#b39ddb", "#7d5a46", "#bab0ac", "#7f3
 
 def fill(kind: str) -> str:
     """The colour of a kind of box or edge."""
-    known = OPERATIONS.get(kind) or STRUCTURE.get(kind)
+    known = OPERATIONS.get(ALIKE.get(kind, kind)) or STRUCTURE.get(kind)
     return known or SPARE[zlib.crc32(kind.encode()) % len(SPARE)]
 
 

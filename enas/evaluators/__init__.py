@@ -4,6 +4,7 @@ shared_weights.py  by the supernet's weights (ENAS)
 base.py            the interface of those that judge each architecture by itself:
 full_training.py   by training each of them (Zoph & Le): child.py is what a worker does, workers.py and
                    ray_workers.py are where they run, cache.py keeps what they found out
+table.py           by a table of trained networks
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from enas.data import DataSet, split
 from enas.evaluators.base import Evaluator, OnWork
 from enas.evaluators.full_training import FullTraining, Judgement
 from enas.evaluators.shared_weights import SharedWeights
+from enas.evaluators.table import Table
 from enas.runs import RunFolder
 from enas.runtime import Runtime
 from enas.tables import TrueAccuracies

@@ -55,7 +55,7 @@ class SharedWeights:
         position = {arch: i for i, arch in enumerate(distinct)}
         order = torch.tensor([position[arch] for arch in archs])
         accuracy = torch.cat([s.accuracy for s in scores])[order]
-        loss = torch.cat([s.loss for s in scores])[order]
+        loss = torch.cat([s.known_loss for s in scores])[order]
         return Scores(accuracy, loss, scores[0].images)
 
     def _score_pass(

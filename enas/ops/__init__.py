@@ -21,6 +21,8 @@ from enas.ops.context import Context, Noise, drop_path
 from enas.ops.heads import AuxiliaryClassifier, Classifier
 from enas.ops.layers import BatchNorm
 from enas.ops.macro import Conv, ConvNorm, FactorizedReduction, PaddedShortcut, Pool, SepConv, SumNorm, SumRelu
+from enas.ops.mobile import MobileConv
+from enas.ops.nasbench201 import PooledShortcut, ReluConvNorm, Zero
 
 __all__ = ["OPS", "AuxiliaryClassifier", "BatchNorm", "Context", "Noise", "build", "drop_path", "initialise"]
 
@@ -53,6 +55,14 @@ OPS: dict[str, Callable[..., nn.Module]] = {  # called with input shapes, shape,
     "mean_linear": MeanLinear,
     "sum_bias": SumBias,
     "relu_linear": ReluLinear,
+    "zero": Zero,
+    "relu_conv_bn_1x1": functools.partial(ReluConvNorm, kernel=1),
+    "relu_conv_bn_3x3": functools.partial(ReluConvNorm, kernel=3),
+    "pooled_shortcut": PooledShortcut,
+    "conv_bn_1x1": functools.partial(ConvNorm, kernel=1, relu=False),
+    "conv_bn_relu_1x1": functools.partial(ConvNorm, kernel=1, relu=True),
+    "mbconv_3x3_e3": functools.partial(MobileConv, kernel=3, expansion=3),
+    "mbconv_5x5_e6": functools.partial(MobileConv, kernel=5, expansion=6),
 }
 
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 
-from enas.config import SPACE_OPTIONS, ChainOptions, MacroOptions, MicroOptions, SpaceOptions
+from enas.config import (
+    SPACE_OPTIONS,
+    ChainOptions,
+    MacroOptions,
+    MicroOptions,
+    NasBench201Options,
+    NasBenchMacroOptions,
+    SpaceOptions,
+)
 from enas.errors import UserError
 from enas.graph import Shape
 from enas.spaces.base import (
@@ -26,6 +34,8 @@ from enas.spaces.base import (
 from enas.spaces.chain import ChainSpace
 from enas.spaces.macro import MacroSpace
 from enas.spaces.micro import MicroSpace
+from enas.spaces.nasbench201 import NasBench201Space
+from enas.spaces.nasbench_macro import NasBenchMacroSpace
 from enas.spaces.resnet import ResNet20Space
 
 __all__ = [
@@ -34,6 +44,8 @@ __all__ = [
     "Decision",
     "MacroSpace",
     "MicroSpace",
+    "NasBench201Space",
+    "NasBenchMacroSpace",
     "ResNet20Space",
     "SearchSpace",
     "active",
@@ -60,6 +72,10 @@ def build(options: SpaceOptions, input_shape: Shape, num_classes: int) -> Search
         return MicroSpace(options, input_shape, num_classes)
     if isinstance(options, ChainOptions):
         return ChainSpace(options, input_shape, num_classes)
+    if isinstance(options, NasBench201Options):
+        return NasBench201Space(options, input_shape, num_classes)
+    if isinstance(options, NasBenchMacroOptions):
+        return NasBenchMacroSpace(options, input_shape, num_classes)
     return ResNet20Space(options, input_shape, num_classes)
 
 
