@@ -1,7 +1,7 @@
 """Configuration. No torch.
 
 settings.py   the configuration of a search and of a retraining, and its topics:
-              spaces.py (sizes of a space), training.py (SGD), searchers.py (the controller)
+              spaces.py (sizes of a space), training.py (SGD), searchers.py (the controller and others)
 presets.py    sizes and budgets to start from
 budget.py     how a budget is written
 plain.py      configuration <-> plain data
@@ -10,7 +10,7 @@ plain.py      configuration <-> plain data
 from enas.config.budget import Budget, parse_budget
 from enas.config.plain import check, from_text, space_options, to_dict, update
 from enas.config.presets import PRESETS
-from enas.config.searchers import ControllerConfig
+from enas.config.searchers import SEARCHERS, ControllerConfig, EvolutionConfig, LocalSearchConfig, TpeConfig
 from enas.config.settings import (
     DataConfig,
     DeriveConfig,
@@ -34,6 +34,8 @@ __all__ = [
     "ControllerConfig",
     "DataConfig",
     "DeriveConfig",
+    "EvolutionConfig",
+    "LocalSearchConfig",
     "MacroOptions",
     "MicroOptions",
     "ObjectiveConfig",
@@ -42,11 +44,13 @@ __all__ = [
     "RetrainConfig",
     "RunConfig",
     "SEARCHABLE",
+    "SEARCHERS",
     "SPACE_OPTIONS",
     "SearchConfig",
     "SgdConfig",
     "SpaceOptions",
     "StandaloneConfig",
+    "TpeConfig",
     "WeightsConfig",
     "check",
     "from_text",

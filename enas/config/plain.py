@@ -88,7 +88,7 @@ def check(config: SearchConfig | RetrainConfig) -> None:
         )
     if isinstance(config, SearchConfig) and config.budget is not None:
         parse_budget(config.budget)
-    elif isinstance(config, SearchConfig) and config.searcher == "reinforce":
+    elif isinstance(config, SearchConfig) and config.learns:
         warmup = config.controller.warmup_epochs
         if warmup >= config.epochs:
             raise UserError(

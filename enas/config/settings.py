@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from enas.config.checked import Checked, setting
-from enas.config.searchers import ControllerConfig
+from enas.config.searchers import SEARCHERS, ControllerConfig, EvolutionConfig, LocalSearchConfig, TpeConfig
 from enas.config.spaces import MacroOptions, SpaceOptions
 from enas.config.training import StandaloneConfig, WeightsConfig
 
@@ -116,9 +116,7 @@ class SearchConfig(RunConfig):
     """One search, complete: `enas search` needs nothing else."""
 
     preset: str = setting("quick", "preset that this configuration started from")
-    searcher: str = setting(
-        "reinforce", "what proposes architectures", choices=("reinforce", "random"), option="--searcher"
-    )
+    searcher: str = setting("reinforce", "what proposes architectures", choices=SEARCHERS, option="--searcher")
     epochs: int = setting(310, "epochs, each with both phases (ENAS macro: 310)", option="--epochs", low=1)
     budget: str | None = setting(
         None,
@@ -130,8 +128,16 @@ class SearchConfig(RunConfig):
     space: SpaceOptions = field(default_factory=MacroOptions)
     weights: WeightsConfig = field(default_factory=WeightsConfig)
     controller: ControllerConfig = field(default_factory=ControllerConfig)
+    evolution: EvolutionConfig = field(default_factory=EvolutionConfig)
+    local_search: LocalSearchConfig = field(default_factory=LocalSearchConfig)
+    tpe: TpeConfig = field(default_factory=TpeConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     derive: DeriveConfig = field(default_factory=DeriveConfig)
+
+    @property
+    def learns(self) -> bool:
+        """Whether rewards change what is proposed."""
+        return self.searcher != "random"
 
 
 @dataclass(frozen=True, kw_only=True)
