@@ -183,7 +183,7 @@ def resized(config: SearchConfig, epochs: int, warmup_share: float) -> SearchCon
 
 def _warmup_share(config: SearchConfig) -> float:
     """The share of warm-up in the epochs, at most a half: the controller has to learn too."""
-    return min(0.5, config.controller.warmup_epochs / config.epochs) if config.searcher == "reinforce" else 0.0
+    return min(0.5, config.controller.warmup_epochs / config.epochs) if config.learns else 0.0
 
 
 def replanned(state: Search, rates: Rates) -> SearchConfig:
@@ -199,7 +199,7 @@ def replanned(state: Search, rates: Rates) -> SearchConfig:
     counts = len(state.train), len(state.validation)
     factor = (state.elapsed_s - state.overhead_s) / rates.of(state.done)
     warm = state.warmup
-    learned = config.searcher == "random" or state.epoch > config.controller.warmup_epochs
+    learned = not config.learns or state.epoch > config.controller.warmup_epochs
 
     def rest_s(sized: SearchConfig) -> float:
         work = epochs_work(sized, state.epoch, sized.epochs, *counts) + derive_work(sized, *counts)

@@ -95,7 +95,7 @@ class Search:
     @property
     def warmup(self) -> bool:
         """Whether this epoch's architectures are uniform and the controller rests."""
-        return self.config.searcher == "reinforce" and self.epoch < self.config.controller.warmup_epochs
+        return self.config.learns and self.epoch < self.config.controller.warmup_epochs
 
     @property
     def steps(self) -> int:
@@ -154,7 +154,7 @@ class Search:
     def train_searcher(self) -> None:
         """Phase 2: ask, score on validation images, tell; what was told is kept in `within`."""
         controller, within = self.config.controller, self.within
-        updates = 0 if self.warmup or self.config.searcher == "random" else controller.updates  # it does not learn
+        updates = controller.updates if self.config.learns and not self.warmup else 0
         while len(within.told) < updates:
             batch = self.validation_batch(controller.batch_size, f"reward/{self.epoch}/{len(within.told)}")
             proposals = self.searcher.ask(controller.architectures_per_update)

@@ -63,7 +63,7 @@ def epoch_work(config: SearchConfig, epoch: int, train_images: int, validation_i
     steps = weight_steps(config, train_images)
     training = steps * min(weights.batch_size, train_images) * weights.architectures_per_step
     scoring = 2 * derive.random_per_epoch * min(derive.images_per_epoch, validation_images)
-    rests = config.searcher == "random" or epoch < controller.warmup_epochs
+    rests = not config.learns or epoch < controller.warmup_epochs
     updates = 0 if rests else controller.updates
     scoring += updates * controller.architectures_per_update * min(controller.batch_size, validation_images)
     return Work(training, scoring, updates)

@@ -5,22 +5,16 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from enas import checkpoint
-from enas.config import ControllerConfig, SearchConfig
+from enas.config import ControllerConfig
 from enas.controller import Controller, Rollout
 from enas.searchers import (
-    Proposal,
     Reinforce,
-    Searcher,
     advantages,
-    build,
     reinforce_loss,
     skip_penalty,
     uniform,
@@ -261,43 +255,3 @@ def test_uniform_architectures_are_uniform_in_every_decision() -> None:
         counts = torch.bincount(choices[:, d], minlength=k)
         assert len(counts) == k
         assert ((counts - n / k) ** 2 / (n / k)).sum() < (k - 1) + 4 * (2 * (k - 1)) ** 0.5
-
-
-@pytest.mark.parametrize("name", ["random", "reinforce"])
-def test_sampling_leaves_what_is_asked_alone(name: str) -> None:
-    def asked(sampling: bool) -> list[Proposal]:
-        searcher = build(macro(3), SearchConfig(searcher=name), seeded(5))
-        first = searcher.ask(2)
-        if sampling:
-            assert searcher.sample(3, seeded(6)) == searcher.sample(3, seeded(6))
-        return first + searcher.ask(3)
-
-    proposals = asked(sampling=True)
-    assert proposals == asked(sampling=False)
-    assert [p.id for p in proposals] == [0, 1, 2, 3, 4]
-    assert len({p.arch for p in proposals}) == 5
-    assert all(-9 < p.log_prob < -5 and p.version == 0 for p in proposals)  # -3 log 6 - 3 log 2 is -7.5
-
-
-@pytest.mark.parametrize("name", ["random", "reinforce"])
-@pytest.mark.parametrize("stop", [0, 2])
-def test_continued_equals_uninterrupted(name: str, stop: int, tmp_path: Path) -> None:
-    def start(seed: int) -> Searcher:
-        return build(macro(3), SearchConfig(searcher=name), seeded(seed))
-
-    def go_on(searcher: Searcher, updates: int) -> list[Any]:
-        log: list[Any] = []
-        for _ in range(updates):
-            proposals = searcher.ask(5)
-            rewards = torch.tensor([sum(p.arch.choices) / 20 for p in proposals])
-            told = searcher.tell(proposals, rewards)
-            log += [proposals, str(dataclasses.astuple(told)), searcher.policy([proposals[0].arch])]
-        return log
-
-    whole = go_on(start(1), 5)
-    interrupted = start(1)
-    begun = go_on(interrupted, stop)
-    checkpoint.save(tmp_path / "state", interrupted.state_dict())
-    resumed = start(2)
-    resumed.load_state_dict(checkpoint.load(tmp_path / "state"))
-    assert begun + go_on(resumed, 5 - stop) == whole

@@ -2,7 +2,7 @@
 
 settings.py   the configuration of a search and of a retraining, and its topics:
               spaces.py (sizes of a space), training.py (SGD), full_training.py (children trained to the end),
-              searchers.py (the controller)
+              searchers.py (the controller and others)
 presets.py    sizes and budgets to start from
 budget.py     how a budget is written
 plain.py      configuration <-> plain data
@@ -12,7 +12,7 @@ from enas.config.budget import Budget, parse_budget
 from enas.config.full_training import FullTrainingConfig
 from enas.config.plain import check, from_text, space_options, to_dict, update
 from enas.config.presets import PRESETS
-from enas.config.searchers import ControllerConfig
+from enas.config.searchers import SEARCHERS, ControllerConfig, EvolutionConfig, LocalSearchConfig, TpeConfig
 from enas.config.settings import (
     DataConfig,
     DeriveConfig,
@@ -40,7 +40,9 @@ __all__ = [
     "ControllerConfig",
     "DataConfig",
     "DeriveConfig",
+    "EvolutionConfig",
     "FullTrainingConfig",
+    "LocalSearchConfig",
     "MacroOptions",
     "MicroOptions",
     "NasBench201Options",
@@ -51,11 +53,13 @@ __all__ = [
     "RetrainConfig",
     "RunConfig",
     "SEARCHABLE",
+    "SEARCHERS",
     "SPACE_OPTIONS",
     "SearchConfig",
     "SgdConfig",
     "SpaceOptions",
     "StandaloneConfig",
+    "TpeConfig",
     "WeightsConfig",
     "check",
     "from_text",

@@ -100,7 +100,7 @@ def check(config: SearchConfig | RetrainConfig) -> None:
         _check_evaluator(config)
     if isinstance(config, SearchConfig) and config.budget is not None:
         parse_budget(config.budget)
-    elif isinstance(config, SearchConfig) and config.evaluator == "shared-weights" and config.searcher == "reinforce":
+    elif isinstance(config, SearchConfig) and config.evaluator == "shared-weights" and config.learns:
         warmup = config.controller.warmup_epochs
         if warmup >= config.epochs:
             raise UserError(

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from enas.config.checked import Checked, setting
 
+SEARCHERS = ("reinforce", "random", "evolution", "local-search", "tpe")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ControllerConfig(Checked):
@@ -23,11 +25,22 @@ class ControllerConfig(Checked):
     # With ENAS' 1.5 no operation of six could ever exceed a probability of 0.80; 2.5 allows 0.97.
     tanh_constant: float = setting(2.5, "logits are constant * tanh(logits) (ENAS macro: 1.5)", above=0)
     entropy_weight: float = setting(1e-4, "entropy bonus in the reward, detached (ENAS: 1e-4)", low=0)
+    entropy_decay: float = setting(0.0, "share of the entropy bonus that each update takes off", low=0, high=1)
     advantage: str = setting(
         "leave-one-out",
         "what a reward is compared with: the mean of the others on the same images, or the moving average (ENAS)",
         choices=("leave-one-out", "moving-average"),
     )
+    advantage_scale: str = setting(
+        "none",
+        "none, or running: advantages are divided by their running root mean square, so that late updates, when "
+        "rewards differ little, move as far as early ones",
+        choices=("none", "running"),
+    )
+    scale_decay: float = setting(0.9, "decay of that mean square per update", low=0, high=0.99999)
+    passes: int = setting(1, "optimiser steps with the same rewards, ratios clipped as in PPO", low=1, high=100)
+    replay: float = setting(0.0, "weight of the mean log-probability of the best architectures so far", low=0)
+    replay_size: int = setting(10, "how many of the best that are", low=1, high=10**4)
     baseline_decay: float = setting(0.99, "decay of the moving-average baseline per architecture", low=0, high=0.99999)
     skip_target: float = setting(
         0.4, "wanted mean rate of skip connections, as sampled (ENAS: 0.4)", above=0, high=0.99
@@ -42,3 +55,32 @@ class ControllerConfig(Checked):
     updates: int = setting(50, "controller updates in an epoch (ENAS macro: 50)", low=1)
     architectures_per_update: int = setting(20, "architectures of one update (ENAS macro: 20)", low=2, high=4096)
     batch_size: int = setting(128, "validation images that an update's architectures share (ENAS: 128)", low=2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvolutionConfig(Checked):
+    """Regularised evolution."""
+
+    population: int = setting(50, "architectures of the population (Real et al. 2019: 100)", low=1, high=10**6)
+    tournament: int = setting(10, "members of which the best one becomes a parent (Real et al.: 25)", low=1, high=10**6)
+    random_share: float = setting(0.0, "share of the proposals that are uniform instead of children", low=0, high=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalSearchConfig(Checked):
+    """Climbing from neighbour to neighbour."""
+
+    move: str = setting(
+        "best",
+        "when to move: to the best neighbour after all were evaluated, or to the first that is better",
+        choices=("best", "first"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TpeConfig(Checked):
+    """Optuna's tree-structured Parzen estimator."""
+
+    startup: int = setting(10, "uniform architectures at first (optuna: 10)", low=1, high=10**6)
+    candidates: int = setting(24, "draws of which the most promising one is suggested (optuna: 24)", low=1, high=10**4)
+    multivariate: bool = setting(True, "whether decisions are modelled together (optuna: yes, since 5.0)")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from enas.config.checked import Checked, setting
 from enas.config.full_training import FullTrainingConfig
-from enas.config.searchers import ControllerConfig
+from enas.config.searchers import SEARCHERS, ControllerConfig, EvolutionConfig, LocalSearchConfig, TpeConfig
 from enas.config.spaces import MacroOptions, SpaceOptions
 from enas.config.training import StandaloneConfig, WeightsConfig
 
@@ -123,9 +123,7 @@ class SearchConfig(RunConfig):
     """One search, complete: `enas search` needs nothing else."""
 
     preset: str = setting("quick", "preset that this configuration started from")
-    searcher: str = setting(
-        "reinforce", "what proposes architectures", choices=("reinforce", "random"), option="--searcher"
-    )
+    searcher: str = setting("reinforce", "what proposes architectures", choices=SEARCHERS, option="--searcher")
     evaluator: str = setting(
         "shared-weights",
         "what judges architectures: a supernet (ENAS), the full training of each (Zoph & Le 2017), or a table of "
@@ -159,9 +157,17 @@ class SearchConfig(RunConfig):
     space: SpaceOptions = field(default_factory=MacroOptions)
     weights: WeightsConfig = field(default_factory=WeightsConfig)
     controller: ControllerConfig = field(default_factory=ControllerConfig)
+    evolution: EvolutionConfig = field(default_factory=EvolutionConfig)
+    local_search: LocalSearchConfig = field(default_factory=LocalSearchConfig)
+    tpe: TpeConfig = field(default_factory=TpeConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     derive: DeriveConfig = field(default_factory=DeriveConfig)
     full_training: FullTrainingConfig = field(default_factory=FullTrainingConfig)
+
+    @property
+    def learns(self) -> bool:
+        """Whether rewards change what is proposed."""
+        return self.searcher != "random"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,20 +1,31 @@
-"""The interface of searchers, and uniform random architectures."""
+"""The interface of searchers, and what they share: uniform architectures, small changes, no repetition."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import math
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from enas.spaces import Architecture, SearchSpace, settled
+from enas.spaces import Architecture, SearchSpace, active, settled
+
+TRIES = 50  # times that a searcher draws, and as often uniformly, before a network is proposed again
+SURPLUS = 100  # uniform architectures beyond those needed, so that the last ones of a small space are found
+NAN = float("nan")
+
+Network = Callable[[Architecture], Hashable]  # equal for architectures that are the same network
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """An architecture with its running number, log-probability and policy version when it was asked for."""
+    """An architecture with its running number, log-probability and policy version when it was asked for.
+
+    log_prob: NaN where the searcher knows none.
+    """
 
     id: int
     arch: Architecture
@@ -47,26 +58,152 @@ class Policy:
 class Searcher(Protocol):
     """The interface of all searchers."""
 
-    def sample(self, n: int, generator: torch.Generator) -> list[Architecture]: ...
+    def sample(self, n: int, generator: torch.Generator) -> list[Architecture]:
+        """n architectures to train shared weights on, or to choose from: what it would propose. No side effect."""
 
-    def ask(self, n: int) -> list[Proposal]: ...
+    def ask(self, n: int) -> list[Proposal]:
+        """n architectures to evaluate."""
 
-    def tell(self, proposals: Sequence[Proposal], rewards: Tensor) -> Told: ...
+    def tell(self, proposals: Sequence[Proposal], rewards: Tensor) -> Told:
+        """Learn from the rewards [n] of what was asked for (NaN: the evaluation failed)."""
 
-    def policy(self, archs: Sequence[Architecture]) -> Policy: ...
+    def policy(self, archs: Sequence[Architecture]) -> Policy:
+        """What it would choose. archs: what `sample` gave just now."""
 
-    def state_dict(self) -> dict[str, Any]: ...
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values from which it goes on as if it had never stopped."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
 def uniform(space: SearchSpace, n: int, generator: torch.Generator) -> list[Architecture]:
     """n architectures, each active decision uniform over its choices."""
-    sizes = torch.tensor([len(decision.labels) for decision in space.decisions])
-    draws = torch.rand(n, len(sizes), generator=generator, dtype=torch.float64)
-    return architectures(space, (draws * sizes).long())
+    return architectures(space, _draw(space, n, generator))
+
+
+def changed(space: SearchSpace, arch: Architecture, d: int, choice: int, generator: torch.Generator) -> Architecture:
+    """`arch` with another choice of its active decision d. What begins to matter by that is chosen uniformly."""
+    fresh = _draw(space, 1, generator)[0].tolist()
+    choices = [
+        old if on else new for old, new, on in zip(arch.choices, fresh, active(space, arch.choices), strict=True)
+    ]
+    choices[d] = choice
+    return settled(space, choices)
+
+
+def alternatives(space: SearchSpace, arch: Architecture) -> list[tuple[int, int]]:
+    """All changes of one choice of `arch`: positions of active decisions, and choices that they did not make."""
+    return [
+        (d, choice)
+        for d, on in enumerate(active(space, arch.choices))
+        for choice in range(len(space.decisions[d].labels))
+        if on and choice != arch.choices[d]
+    ]
+
+
+def mutated(space: SearchSpace, arch: Architecture, generator: torch.Generator) -> Architecture:
+    """`arch` with another choice of one of its active decisions, both uniform."""
+    options: dict[int, list[int]] = {}
+    for d, choice in alternatives(space, arch):
+        options.setdefault(d, []).append(choice)
+    if not options:  # a space of one architecture
+        return arch
+    d = list(options)[below(len(options), generator)]
+    return changed(space, arch, d, options[d][below(len(options[d]), generator)], generator)
+
+
+def below(n: int, generator: torch.Generator) -> int:
+    """A uniform whole number of 0..n-1."""
+    return int(torch.randint(n, (), generator=generator))
 
 
 def architectures(space: SearchSpace, choices: Tensor) -> list[Architecture]:
     """The architectures with these choices [n, D]."""
     return [settled(space, row) for row in choices.tolist()]
+
+
+def restored(space: SearchSpace, choices: Sequence[int]) -> Architecture:
+    """The architecture with these choices, which a state held."""
+    return Architecture(space.name, tuple(choices))
+
+
+def observed(space: SearchSpace, archs: Sequence[Architecture]) -> Policy:
+    """The policy as far as some of its architectures show it: the shares of the choices where they matter.
+
+    The entropies are those of each decision by itself, so they are too small for few architectures, and too
+    large where decisions depend on each other.
+    """
+    counts = [[0] * len(decision.labels) for decision in space.decisions]
+    for arch in archs:
+        for d, on in enumerate(active(space, arch.choices)):
+            counts[d][arch.choices[d]] += on
+    entropies: dict[str, float] = {}
+    probabilities: dict[str, list[float]] = {}
+    for decision, count in zip(space.decisions, counts, strict=True):
+        total = sum(count)
+        shares = [c / max(1, total) for c in count]
+        nats = total / len(archs) * -sum(share * math.log(share) for share in shares if share)
+        entropies[decision.group] = entropies.get(decision.group, 0.0) + nats
+        if total:
+            probabilities[decision.name] = shares
+    return Policy(entropies, probabilities)
+
+
+def seen(rewards: Tensor) -> Told:
+    """What a searcher without baseline and gradient tells of an update."""
+    return Told(rewards.nanmean().item(), NAN, NAN, NAN)
+
+
+class Unrepeated:
+    """Keeps a searcher from proposing a network twice, where that would only give the same score again.
+
+    network: equal for architectures that are the same network; None: repetition is welcome, because scores
+        differ from time to time (shared weights).
+    """
+
+    def __init__(self, space: SearchSpace, network: Network | None) -> None:
+        self.space = space
+        self.network = None if network is None else functools.lru_cache(maxsize=2**16)(network)
+        self._proposed: dict[Hashable, Architecture] = {}
+
+    def is_new(self, arch: Architecture) -> bool:
+        """Whether it may be proposed."""
+        return self.network is None or self.network(arch) not in self._proposed
+
+    def admit(self, arch: Architecture) -> bool:
+        """Whether it may be proposed. Then it is, and not again."""
+        new = self.is_new(arch)
+        if new and self.network is not None:
+            self._proposed[self.network(arch)] = arch
+        return new
+
+    def take(
+        self, n: int, draw: Callable[[int], Sequence[Architecture]], generator: torch.Generator
+    ) -> list[Architecture]:
+        """n architectures: new ones of draw(k), which gives k or more, then new ones from all over the space.
+
+        Where that finds too few, as when the space is exhausted, the rest are repetitions.
+        """
+        found: list[Architecture] = []
+        for source in (draw, lambda k: uniform(self.space, k + SURPLUS if k else 0, generator)):
+            for _ in range(TRIES):
+                if len(found) < n:
+                    for arch in source(n - len(found)):
+                        if len(found) < n and self.admit(arch):
+                            found.append(arch)
+        return found + list(draw(n - len(found)))[: n - len(found)]
+
+    def state_dict(self) -> list[list[int]]:
+        return [list(arch.choices) for arch in self._proposed.values()]
+
+    def load_state_dict(self, state: list[list[int]]) -> None:
+        self._proposed = {}
+        for choices in state:
+            self.admit(restored(self.space, choices))
+
+
+def _draw(space: SearchSpace, n: int, generator: torch.Generator) -> Tensor:
+    """Uniform choices [n, D] of all decisions, whether they matter or not."""
+    sizes = torch.tensor([len(decision.labels) for decision in space.decisions])
+    draws = torch.rand(n, len(sizes), generator=generator, dtype=torch.float64)
+    return (draws * sizes).long()

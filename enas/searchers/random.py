@@ -1,4 +1,4 @@
-"""Uniform random choice."""
+"""Uniform random choice: the searcher that every other one has to beat."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from enas.searchers.base import Policy, Proposal, Told, uniform
+from enas.searchers.base import Network, Policy, Proposal, Told, Unrepeated, seen, uniform
 from enas.spaces import Architecture, SearchSpace, active, uniform_entropies
 
 
 class Random:
-    """Uniform random architectures: the searcher that every other one has to beat."""
+    """Uniform random architectures."""
 
-    def __init__(self, space: SearchSpace, generator: torch.Generator) -> None:
+    def __init__(self, space: SearchSpace, generator: torch.Generator, network: Network | None = None) -> None:
         self.space, self.generator = space, generator
+        self.unrepeated = Unrepeated(space, network)
         self.asked = 0
 
     def sample(self, n: int, generator: torch.Generator) -> list[Architecture]:
         return uniform(self.space, n, generator)
 
     def ask(self, n: int) -> list[Proposal]:
+        archs = self.unrepeated.take(n, lambda k: uniform(self.space, k, self.generator), self.generator)
         first, self.asked = self.asked, self.asked + n
-        archs = uniform(self.space, n, self.generator)
         return [Proposal(first + i, arch, self._log_prob(arch), 0) for i, arch in enumerate(archs)]
 
     def _log_prob(self, arch: Architecture) -> float:
@@ -33,8 +34,7 @@ class Random:
         return -sum(math.log(len(d.labels)) for d, is_on in zip(self.space.decisions, on, strict=True) if is_on)
 
     def tell(self, proposals: Sequence[Proposal], rewards: Tensor) -> Told:
-        nan = float("nan")
-        return Told(rewards.nanmean().item(), nan, nan, nan)
+        return seen(rewards)
 
     def policy(self, archs: Sequence[Architecture]) -> Policy:
         return Policy(
@@ -43,8 +43,13 @@ class Random:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        return {"asked": self.asked, "generator": self.generator.get_state()}
+        return {
+            "asked": self.asked,
+            "generator": self.generator.get_state(),
+            "proposed": self.unrepeated.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.asked = state["asked"]
         self.generator.set_state(state["generator"])
+        self.unrepeated.load_state_dict(state["proposed"])

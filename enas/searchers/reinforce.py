@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import torch
@@ -10,10 +11,11 @@ from torch import Tensor
 
 from enas.config import ControllerConfig
 from enas.controller import Controller, Rollout
-from enas.searchers.base import Policy, Proposal, Told, architectures
+from enas.searchers.base import Network, Policy, Proposal, Told, Unrepeated, architectures, restored
 from enas.spaces import Architecture, SearchSpace
 
 RATIO_CLIP = 0.2  # how far a stale proposal's probability ratio may pull (PPO's usual bound)
+DRAWN_TOO = 32  # architectures that are drawn beyond those needed, where repetitions are left out
 
 
 def advantages(rewards: Tensor, baseline: float | None, config: ControllerConfig) -> tuple[Tensor, float | None]:
@@ -62,55 +64,117 @@ def skip_penalty(rates: Tensor, target: float) -> Tensor:
 class Reinforce:
     """The LSTM controller trained by REINFORCE (ENAS section 2.2) with Adam."""
 
-    def __init__(self, space: SearchSpace, config: ControllerConfig, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        config: ControllerConfig,
+        generator: torch.Generator,
+        network: Network | None = None,
+    ) -> None:
         self.space, self.config, self.generator = space, config, generator
+        self.unrepeated = Unrepeated(space, network)
         self.controller = Controller(space, config, generator)
         # ENAS: beta1 = 0
         self.optimizer = torch.optim.Adam(
             self.controller.parameters(), lr=config.lr, betas=(0.0, 0.999), eps=config.adam_eps
         )
         self.baseline: float | None = None
-        self.version = 0
+        self.mean_square = 0.0  # of the advantages, decaying
+        self.memory: dict[Hashable, tuple[Architecture, float]] = {}  # the best with their rewards, the best first
+        self.version = 0  # updates so far
         self.asked = 0
 
     def sample(self, n: int, generator: torch.Generator) -> list[Architecture]:
         return architectures(self.space, self.controller.sample(n, generator).choices)
 
     def ask(self, n: int) -> list[Proposal]:
-        rollout = self.controller.sample(n, self.generator)
-        archs = architectures(self.space, rollout.choices)
-        log_probs = rollout.log_probs.tolist()
+        # a batch costs little more than one: where repetitions are left out, one draw should be enough
+        surplus = 0 if self.unrepeated.network is None else DRAWN_TOO
+        archs = self.unrepeated.take(n, lambda k: self.sample(k + surplus, self.generator) if k else [], self.generator)
         first, self.asked = self.asked, self.asked + n
+        with torch.no_grad():
+            log_probs = self.controller.read(_choices(archs)).log_probs.tolist()
         return [Proposal(first + i, archs[i], log_probs[i], self.version) for i in range(n)]
 
     def tell(self, proposals: Sequence[Proposal], rewards: Tensor) -> Told:
-        rollout = self.controller.read(torch.tensor([p.arch.choices for p in proposals]))
+        config = self.config
+        archs = [proposal.arch for proposal in proposals]
+        self._remember(archs, rewards)
+        rollout, remembered = self._read(archs)
         # the entropy is part of the reward and detached: it acts through REINFORCE alone
-        total = rewards + self.config.entropy_weight * rollout.entropies.sum(1).detach()
-        advantage, moved = advantages(total, self.baseline, self.config)
+        bonus = config.entropy_weight * (1 - config.entropy_decay) ** self.version
+        total = rewards + bonus * rollout.entropies.sum(1).detach()
+        advantage, moved = advantages(total, self.baseline, config)
         known = total[~total.isnan()]
         first = known[0].item() if len(known) else float("nan")
         old = torch.tensor([p.log_prob for p in proposals])
         # proposals of the present policy have ratio 1 exactly, whatever rounding says
         fresh = torch.tensor([p.version == self.version for p in proposals])
         old = torch.where(fresh, rollout.log_probs.detach(), old)
-        self.optimizer.zero_grad()
-        reinforce_loss(rollout, old, advantage, self.config).backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.controller.parameters(), self.config.grad_clip)
-        self.optimizer.step()
+        scaled = advantage * self._scale(advantage)
+        norms = []
+        for i in range(config.passes):
+            if i:
+                rollout, remembered = self._read(archs)
+            loss = reinforce_loss(rollout, old, scaled, config)
+            if len(remembered):
+                loss = loss - config.replay * remembered.mean()
+            norms.append(self._step(loss))
         told = Told(
             reward=rewards.nanmean().item(),
             baseline=first if self.baseline is None else self.baseline,
             advantage=advantage.abs().mean().item(),
-            grad_norm=norm.item(),
+            grad_norm=sum(norms) / len(norms),
         )
         self.baseline = moved
         self.version += 1
         return told
 
+    def _remember(self, archs: Sequence[Architecture], rewards: Tensor) -> None:
+        """Keep the best of all architectures that were told, each once, with its latest reward."""
+        if not self.config.replay:
+            return
+        network = self.unrepeated.network or (lambda arch: arch)
+        for arch, reward in zip(archs, rewards.tolist(), strict=True):
+            if not math.isnan(reward):
+                self.memory[network(arch)] = arch, reward
+        best = sorted(self.memory.items(), key=lambda item: -item[1][1])[: self.config.replay_size]
+        self.memory = dict(best)
+
+    def _read(self, archs: Sequence[Architecture]) -> tuple[Rollout, Tensor]:
+        """What the policy says of the architectures, and the log-probabilities of those in memory, in one pass."""
+        n = len(archs)
+        rollout = self.controller.read(_choices([*archs, *(arch for arch, _ in self.memory.values())]))
+        part = Rollout(
+            rollout.choices[:n],
+            rollout.log_probs[:n],
+            rollout.entropies[:n],
+            rollout.skip_rates[:n],
+            tuple(p[:n] for p in rollout.probabilities),
+            rollout.active[:n],
+        )
+        return part, rollout.log_probs[n:]
+
+    def _scale(self, advantage: Tensor) -> float:
+        """What advantages are multiplied by: 1, or the inverse of their running root mean square."""
+        if self.config.advantage_scale == "none":
+            return 1.0
+        decay, square = self.config.scale_decay, advantage.square().mean().item()
+        self.mean_square = decay * self.mean_square + (1 - decay) * square
+        seen = 1 - decay ** (self.version + 1)  # of the decaying weights, the share that is not of before the start
+        return (self.mean_square / seen) ** -0.5 if self.mean_square else 1.0
+
+    def _step(self, loss: Tensor) -> float:
+        """One step of the optimiser; the gradient's norm before it was clipped."""
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self.controller.parameters(), self.config.grad_clip)
+        self.optimizer.step()
+        return norm.item()
+
     @torch.no_grad()
     def policy(self, archs: Sequence[Architecture]) -> Policy:
-        rollout = self.controller.read(torch.tensor([arch.choices for arch in archs]))
+        rollout = self.controller.read(_choices(archs))
         entropies: dict[str, float] = {}
         probabilities: dict[str, list[float]] = {}
         for d, decision in enumerate(self.space.decisions):
@@ -126,13 +190,25 @@ class Reinforce:
             "controller": self.controller.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "baseline": self.baseline,
+            "mean_square": self.mean_square,
+            "memory": [(list(arch.choices), reward) for arch, reward in self.memory.values()],
             "version": self.version,
             "asked": self.asked,
             "generator": self.generator.get_state(),
+            "proposed": self.unrepeated.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.controller.load_state_dict(state["controller"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.baseline, self.version, self.asked = state["baseline"], state["version"], state["asked"]
+        self.mean_square = state["mean_square"]
+        network = self.unrepeated.network or (lambda arch: arch)
+        memory = [(restored(self.space, choices), reward) for choices, reward in state["memory"]]
+        self.memory = {network(arch): (arch, reward) for arch, reward in memory}
         self.generator.set_state(state["generator"])
+        self.unrepeated.load_state_dict(state["proposed"])
+
+
+def _choices(archs: Sequence[Architecture]) -> Tensor:
+    return torch.tensor([arch.choices for arch in archs])  # [n, D]
