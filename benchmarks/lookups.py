@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from enas.tables import load_table
 from tqdm import tqdm
 
 from enas import searchers
@@ -23,11 +22,13 @@ from enas.config import SearchConfig, from_text, update
 from enas.evaluators import Table
 from enas.objective import rewards
 from enas.runtime import generator, keep_freed_memory
+from enas.tables import load_table
 
 IDLE = 200  # generations without a new network after which a searcher is done
 PROCESSES = os.cpu_count() or 1
 
 Measure = Callable[["Play"], Any]
+_measured: Callable[[int], Any]  # of a process: by seed, what is measured of the run
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,12 @@ def runs(
 
 def _begin(path: Path, name: str, assignments: Sequence[str], measure: Measure) -> None:
     """Prepare a process: one thread, and the table."""
-    global _table, _name, _assignments, _measure
+    global _measured
     torch.set_num_threads(1)
     keep_freed_memory()
-    _table, _name, _assignments, _measure = Table(load_table(path)), name, assignments, measure
+    table = Table(load_table(path))
+    _measured = lambda seed: measure(Play(table, name, assignments, seed))  # noqa: E731
 
 
 def _one(seed: int) -> Any:
-    return _measure(Play(_table, _name, _assignments, seed))
+    return _measured(seed)

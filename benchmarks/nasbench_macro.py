@@ -19,17 +19,15 @@ from typing import Any
 import click
 import numpy as np
 from commands import check_settings, enas
-from enas.tables import load_table
 from lookups import PROCESSES, Play, runs
 
 from enas import spaces
 from enas.evaluators import Table
-from enas.plan import TRAINING_COST
 from enas.runtime import versions
+from enas.tables import load_table
 
 RIVALS = ("reinforce", "evolution", "random")
 NETWORKS = 1000  # that a searcher may look up
-TRAINED_ON = 50 * 50_000  # epochs and images of the published trainings
 
 
 @click.command()
@@ -78,9 +76,9 @@ def main(
 
 def needed(play: Play, wanted: float) -> dict[str, float | None]:
     """Networks looked up, and the operations of training them, until the pick is as accurate; None: never."""
-    macs, flops = play.table.accuracies.macs, 0.0
+    table, flops = play.table, 0.0
     for look in play.looks(NETWORKS):
-        flops += 2.0 * TRAINING_COST * TRAINED_ON * float(macs[look.position])
+        flops += table.flops(table.accuracies.arch(look.position))
         if look.truth >= wanted:
             return {"networks": look.networks, "flops": flops}
     return {"networks": None, "flops": None}

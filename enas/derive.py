@@ -6,7 +6,7 @@ Beside the policy's architectures stand as many uniform ones: a search says how 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -143,7 +143,7 @@ def _train_finalist(state: Search, finalist: dict[str, Any]) -> float | None:
 
 
 def _result(state: Search) -> dict[str, Any]:
-    def order(finalist: dict[str, Any]) -> tuple[float, float]:
+    def order(finalist: Mapping[str, Any]) -> tuple[float, float]:
         standalone = finalist["standalone_accuracy"]
         return (-1.0 if standalone is None else standalone, finalist["reward"])
 

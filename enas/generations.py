@@ -61,8 +61,9 @@ class Generations:
     ) -> None:
         self.config, self.space, self.evaluator = run_config, space, evaluator
         self.folder, self.runtime, self.identity = folder, runtime, identity
-        self.searcher = searchers.build(space, run_config, generator(run_config.seed, "searcher"))
+        self.searcher = searchers.build(space, run_config, generator(run_config.seed, "searcher"), evaluator.network)
         self.judged: dict[str | int, Judged] = {}  # by network, in the order of evaluation
+        self.costs: dict[str | int, float] = {}  # floating-point operations of these evaluations, whoever made them
         self.number = 0  # generations done
         self.idle = 0  # the last so many of them without a new network
         self.elapsed_before_s = 0.0
@@ -76,7 +77,7 @@ class Generations:
     @property
     def flops(self) -> float:
         """Floating-point operations of all evaluations so far, whoever made them and when."""
-        return sum(self.evaluator.flops(judged.arch) for judged in self.judged.values())
+        return sum(self.costs.values())
 
     @property
     def done(self) -> bool:
@@ -177,6 +178,7 @@ class Generations:
             new = network not in self.judged
             if new:
                 self.judged[network] = Judged(arch, accuracy, loss, reward)
+            self.costs[network] = self.evaluator.flops(arch)  # also of a known one: it may have been trained further
             text = spaces.to_text(self.space, arch)
             children.append(Child(arch=text, accuracy=accuracy, loss=loss, reward=reward, new=new))
         return children
@@ -224,6 +226,7 @@ class Generations:
                 network: Judged(Architecture(self.space.name, tuple(choices)), accuracy, loss, reward)
                 for network, choices, accuracy, loss, reward in state["judged"]
             }
+            self.costs = {network: self.evaluator.flops(judged.arch) for network, judged in self.judged.items()}
             self.number, self.idle = int(state["number"]), int(state["idle"])
             self.elapsed_before_s = float(state["elapsed_s"])
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:

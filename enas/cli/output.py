@@ -14,14 +14,14 @@ from enas.errors import UserError
 if TYPE_CHECKING:
     from enas.data import DataSet
     from enas.runtime import Runtime
-    from enas.tables import Table
+    from enas.tables import TrueAccuracies
 
 
-def data_line(data: DataSet | Table) -> str:
+def data_line(data: DataSet | TrueAccuracies) -> str:
     """What judges architectures, or what a network is trained on."""
-    from enas.tables import Table
+    from enas.tables import TrueAccuracies
 
-    if isinstance(data, Table):
+    if isinstance(data, TrueAccuracies):
         return f"{data.name}: {len(data):,} trained networks"
     channels, height, width = data.input_shape
     return (

@@ -52,6 +52,11 @@ def run(
     others = (reference, retrain_epochs, retrain_set)
     assignments = (() if retrain_epochs is None else (f"epochs={retrain_epochs}",)) + retrain_set
     run_config, path = search_settings(resume=resume, others=others, **given)
+    if run_config.evaluator == "table":
+        raise UserError(
+            "enas run must have images to retrain on, but --evaluator table has none; give enas search --evaluator "
+            "table, then enas retrain RUN --data"
+        )
     if resume is not None:
         retrain_config, reference = _begun(path)
     else:
@@ -68,9 +73,9 @@ def run(
 
         if place.resuming:
             return searching(place)
-        planned = _retraining(run_config, assignments, place.data.input_shape[1])
+        planned = _retraining(run_config, assignments, place.images.input_shape[1])
         for name in filter(None, (DERIVED, reference)):
-            _check_network(planned, reference if name == reference else None, place.data)
+            _check_network(planned, reference if name == reference else None, place.images)
         steps = {"schema": STEPS_SCHEMA, "kind": KIND, "reference": reference, "retrain": config.to_dict(planned)}
         return dataclasses.replace(searching(place), beside={STEPS: steps})
 

@@ -192,12 +192,10 @@ def _unfinished(path: Path) -> tuple[dict[str, Any], list[str]]:
     retraining = isinstance(stored, dict) and "sgd" in stored
     run_config = folder.config(RetrainConfig()) if retraining else folder.config(SearchConfig())
     kind = "retrain" if isinstance(run_config, RetrainConfig) else "search"
-    judged = isinstance(run_config, SearchConfig) and run_config.evaluator != "shared-weights"
-    wanted = "retrain" if retraining else "generation" if judged else "epoch"
-    records = [record for record in folder.records() if record["kind"] == wanted]
-    go_on = f"enas {kind} --resume {path}"
-    if judged:
+    records, go_on = folder.records(), f"enas {kind} --resume {path}"
+    if isinstance(run_config, SearchConfig) and run_config.evaluator != "shared-weights":
         return _unfinished_generations(path, run_config, records, go_on)
+    records = [record for record in records if record["kind"] == ("retrain" if retraining else "epoch")]
     epochs = folder.planned_epochs(run_config.epochs)
     values: dict[str, Any] = {"kind": kind, "finished": False, "epochs_done": len(records), "epochs": epochs}
     values |= {"resume": go_on, "config": config.to_dict(run_config)}

@@ -19,7 +19,7 @@ from enas.spaces import Architecture, SearchSpace
 if TYPE_CHECKING:
     from enas.data import DataSet
     from enas.runtime import Runtime
-    from enas.tables import Table
+    from enas.tables import TrueAccuracies
 
 Config = TypeVar("Config", SearchConfig, RetrainConfig)
 REFERENCES = ("resnet20",)  # hand-drawn networks that are trained beside what a search finds
@@ -129,7 +129,7 @@ def read_result(path: Path) -> Result:
     return Result(run_config, space, arch, values)
 
 
-def start(run_config: Config) -> tuple[Config, Runtime, DataSet | Table]:
+def start(run_config: Config) -> tuple[Config, Runtime, DataSet | TrueAccuracies]:
     """Device and images (or table) of a run, and its configuration with nothing left to be decided by circumstances."""
     from enas.data import load, places
     from enas.runtime import start

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from enas.runs import RunFolder
     from enas.runtime import Runtime
     from enas.spaces import SearchSpace
-    from enas.tables import Table
+    from enas.tables import TrueAccuracies
     from enas.tracking import Progress
 
 OnWork = Callable[[int], None]
@@ -66,7 +66,7 @@ class Place(Generic[Config]):
     """
 
     config: Config
-    data: DataSet | Table
+    data: DataSet | TrueAccuracies
     folder: RunFolder
     runtime: Runtime
     resuming: bool
@@ -212,12 +212,12 @@ def with_images_at(images: DataConfig, run_config: Config) -> Config:
     return config.update(run_config, {"data": {name: getattr(images, name) for name in PLACES}})  # type: ignore[no-any-return]
 
 
-def check_images(data: DataSet | Table, fingerprint: str, path: Path) -> None:
+def check_images(data: DataSet | TrueAccuracies, fingerprint: str, path: Path) -> None:
     """Raise UserError unless the images, or the table, are those that the run in `path` has had so far."""
-    from enas.tables import Table
+    from enas.tables import TrueAccuracies
 
     if data.fingerprint() != fingerprint:
-        words, option = ("table", "--table") if isinstance(data, Table) else ("images", "--data")
+        words, option = ("table", "--table") if isinstance(data, TrueAccuracies) else ("images", "--data")
         raise UserError(
             f"{path} must go on with the {words} that it began with, but {data.name} is another; "
             f"give the path of the same {words} with {option}"

@@ -107,7 +107,7 @@ def train_child(course: Course, child: Child) -> Iterator[Epoch]:
     while training.epoch < child.until:
         stats = training.train_epoch()
         scores = training.score(validation)
-        loss = scores.loss.item()
+        loss = scores.known_loss.item()
         epochs.append((scores.accuracy.item(), loss if math.isfinite(loss) else math.nan))
         yield Epoch(stats.images, *epochs[-1], stats.seconds)
     if child.state is not None and child.until < course.epochs:

@@ -133,7 +133,7 @@ class LocalSearch:
         """Climb from here. Neighbours that are known count at once, and are not proposed again."""
         self.centre, self.better, self.pending = Scored(centre.arch, centre.reward), None, set()
         changes = alternatives(self.space, centre.arch)
-        order = torch.randperm(len(changes), generator=self.generator).tolist()
+        order: list[int] = torch.randperm(len(changes), generator=self.generator).tolist()
         neighbours = [changed(self.space, centre.arch, *changes[i], self.generator) for i in order]
         self.untried = [arch for arch in neighbours if self.unrepeated.is_new(arch)]
         if self.unrepeated.network is not None:

@@ -7,6 +7,7 @@ number that its choices are the digits of, the last decision counting fastest.
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from enas.cost import cost
 from enas.errors import UserError
 from enas.spaces import Architecture, SearchSpace
 
-INPUT_SHAPE, CLASSES = (3, 32, 32), 10  # CIFAR-10
+INPUT_SHAPE = (3, 32, 32)  # CIFAR-10
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -46,7 +48,8 @@ class TrueAccuracies:
 
     space: with the published network's sizes.
     validation: [S], what a search may see. test: [S], the truth of what it picked.
-    images: how many images the validation accuracy is of.
+    images: how many images the validation accuracy is of. trained_on: how many each network saw in its training,
+        an image of an epoch counting once.
     params, macs: [S], of the networks that `enas` builds.
     network: [S], the position of the architecture that stands for the same network, which is its own where there
         is no other. A budget counts these.
@@ -56,9 +59,31 @@ class TrueAccuracies:
     validation: Floats
     test: Floats
     images: int
+    trained_on: int
     params: Ints
     macs: Ints
     network: Ints
+
+    @property
+    def name(self) -> str:
+        """The space's."""
+        return self.space.name
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Of the images that the networks were trained on."""
+        return CLASSES
+
+    def __len__(self) -> int:
+        """How many architectures it holds, S."""
+        return len(self.test)
+
+    def fingerprint(self) -> str:
+        """Equal for tables that say the same of every architecture."""
+        digest = hashlib.sha256(f"{self.name} {self.images}".encode())
+        for values in (self.validation, self.test):
+            digest.update(values.astype("<f8").tobytes())
+        return digest.hexdigest()
 
     def positions(self, archs: Sequence[Architecture]) -> Ints:
         """[A]. Raises UserError unless all are architectures of the space."""
@@ -79,7 +104,13 @@ class TrueAccuracies:
 
 
 def collected(
-    path: object, space: SearchSpace, entries: Iterable[Entry], images: int, network: Ints, tolerance: float = 0.0
+    path: object,
+    space: SearchSpace,
+    entries: Iterable[Entry],
+    images: int,
+    trained_on: int,
+    network: Ints,
+    tolerance: float = 0.0,
 ) -> TrueAccuracies:
     """The table of a file's entries.
 
@@ -108,7 +139,7 @@ def collected(
             f"{path} must hold all {size:,} architectures of {space.name}, but {len(missing):,} are missing, "
             f"{spaces.to_text(space, _arch(space, int(missing[0])))} among them; give the whole table"
         )
-    return TrueAccuracies(space, validation, test, images, params, macs, network)
+    return TrueAccuracies(space, validation, test, images, trained_on, params, macs, network)
 
 
 @functools.cache

@@ -28,7 +28,7 @@ from enas.spaces.nasbench201 import from_published
 from enas.tables.accuracies import CLASSES, INPUT_SHAPE, Entry, TrueAccuracies, collected
 
 EPOCHS, SHORT = 200, 12  # of the two published trainings
-VALIDATION_IMAGES = 25_000  # half of CIFAR-10's training images; the test accuracies are of networks trained on all
+TRAINING_IMAGES = VALIDATION_IMAGES = 25_000  # of CIFAR-10's; the test accuracies are of networks trained on all
 PARAMS_WITHIN = 1.0  # `params_M` has six decimals
 
 
@@ -36,10 +36,13 @@ def load(path: Path, validation_epochs: int = EPOCHS) -> TrueAccuracies:
     """Read the file. Raises UserError where it is missing, malformed or incomplete."""
     if validation_epochs not in (EPOCHS, SHORT):
         raise UserError(f"validation_epochs must be {EPOCHS} or {SHORT}, but got {validation_epochs}")
-    space = NasBench201Space(NasBench201Options(), INPUT_SHAPE, CLASSES)
+    space = NasBench201Space(NasBench201Options(), INPUT_SHAPE, len(CLASSES))
     entries = _from_csv if path.suffix.lower() == ".csv" else _from_pickle
+    trained_on = validation_epochs * TRAINING_IMAGES
     network = np.arange(spaces.size(space))  # as published, every cell is a network of its own
-    return collected(path, space, entries(path, validation_epochs), VALIDATION_IMAGES, network, PARAMS_WITHIN)
+    return collected(
+        path, space, entries(path, validation_epochs), VALIDATION_IMAGES, trained_on, network, PARAMS_WITHIN
+    )
 
 
 def _columns(epochs: int) -> tuple[str, str, str]:

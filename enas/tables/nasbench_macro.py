@@ -31,13 +31,14 @@ from enas.tables.accuracies import (
 )
 
 TEST_IMAGES = 10_000
+EPOCHS, TRAINING_IMAGES = 50, 50_000
 TRAININGS = 3
 
 
 def load(path: Path) -> TrueAccuracies:
     """Read the file. Raises UserError where it is missing, malformed or incomplete."""
-    space = NasBenchMacroSpace(NasBenchMacroOptions(), INPUT_SHAPE, CLASSES)
-    return collected(path, space, _entries(path, _read(path)), TEST_IMAGES, networks(space))
+    space = NasBenchMacroSpace(NasBenchMacroOptions(), INPUT_SHAPE, len(CLASSES))
+    return collected(path, space, _entries(path, _read(path)), TEST_IMAGES, EPOCHS * TRAINING_IMAGES, networks(space))
 
 
 def networks(space: NasBenchMacroSpace) -> Ints:
