@@ -117,10 +117,11 @@ class Search:
         archs = self.sample(weights.architectures_per_step, self.draws(f"architectures/{done}"))
         drop_path = weights.drop_path * done / (self.config.epochs * self.steps)
         noise = Noise(derived_seed(self.config.seed, f"noise/{done}"), weights.dropout, drop_path)
-        self.training_macs += TRAINING_COST * len(images) * sum(cost(self.evaluator.graph(arch)).macs for arch in archs)
         for i in range(0, len(archs), self.chunk):
             part = [self.evaluator.graph(arch) for arch in archs[i : i + self.chunk]]
             yield Output(self.supernet(images, part, noise), len(part) / len(archs))
+        # nobody comes back here where memory ran out, and the step is run again
+        self.training_macs += TRAINING_COST * len(images) * sum(cost(self.evaluator.graph(arch)).macs for arch in archs)
 
     def train_shared_weights(self) -> EpochStats:
         """Phase 1: one epoch of the shared weights on the training images, new architectures each step."""

@@ -462,7 +462,7 @@ def test_failures_of_many_kinds_take_longer_to_end_a_run(data: DataSet, tmp_path
 
 def test_settings_that_no_child_can_be_trained_with_end_the_run(data: DataSet, tmp_path: Path) -> None:
     assert SPACE.graph(ALL[0]).auxiliary is None
-    with pytest.raises(UserError, match="an auxiliary classifier needs a network that halves"):
+    with pytest.raises(UserError, match="an auxiliary classifier needs a network with layers behind it"):
         here(data, tmp_path, sgd=StandaloneConfig(batch_size=16, auxiliary_weight=0.4)).score(ALL[:2])
 
 

@@ -52,7 +52,7 @@ def test_the_statistics_are_those_of_the_runs(searched: Path) -> None:
         "params": [result["finalists"][0]["params"] for result in results],
         "macs": [result["finalists"][0]["macs"] for result in results],
     }
-    assert found["statistics"].keys() == expected.keys() == MEASURES.keys()
+    assert found["statistics"].keys() == expected.keys() <= MEASURES.keys()  # the others are of other evaluators
     for key, values in expected.items():
         figure, mean, sd = found["statistics"][key], statistics.mean(values), statistics.stdev(values)
         half = T_2 * sd / math.sqrt(3)
@@ -72,7 +72,8 @@ def test_summary_of_few_values() -> None:
 
 def test_show(searched: Path) -> None:
     printed = enas("show", searched).output
-    assert all(measure.words in printed for measure in MEASURES.values())
+    figures = checkpoint.read_json(searched / "result.json")["statistics"]
+    assert len(figures) > 4 and all(figure["words"] in printed for figure in figures.values())
     assert printed.count("controller minus random") == 4 and "Yang et al. 2020" in printed
     assert enas("show", searched / "result.json").output == printed
     assert json.loads(enas("show", searched, "--json").output) == checkpoint.read_json(searched / "result.json")
