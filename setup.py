@@ -27,9 +27,18 @@ setup(
         "matplotlib>=3.8",  # pictures of architectures and of what a search chose
     ],
     extras_require={
+        "optuna": ["optuna>=4.0"],  # searcher tpe
         "ray": ["ray>=2.40"],  # children of full training on a cluster
         "svhn": ["scipy>=1.11"],  # torchvision reads this set's files with it
-        "dev": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.11", "types-tqdm", "scikit-learn>=1.4"],
+        "dev": [
+            "pytest>=8",
+            "hypothesis>=6.100",
+            "ruff>=0.6",
+            "mypy>=1.11",
+            "types-tqdm",
+            "scikit-learn>=1.4",
+            "optuna>=4.0",
+        ],
     },
     entry_points={"console_scripts": ["enas=enas.cli:main"]},
 )

@@ -18,13 +18,15 @@ import torch
 from tqdm import tqdm
 
 from enas import searchers
-from enas.config import SearchConfig, from_text, update
+from enas.config import SearchConfig, from_text, judged_alone, update
 from enas.evaluators import Table
 from enas.objective import rewards
 from enas.runtime import generator, keep_freed_memory
 from enas.tables import load_table
 
 IDLE = 200  # generations without a new network after which a searcher is done
+# Searchers that learn from every network by itself are told after each, as their authors have it.
+GENERATIONS = {"evolution": 1, "local-search": 1, "tpe": 1}
 PROCESSES = os.cpu_count() or 1
 
 Measure = Callable[["Play"], Any]
@@ -45,7 +47,10 @@ class Play:
 
     def __init__(self, table: Table, name: str, assignments: Sequence[str], seed: int) -> None:
         self.table = table
-        self.config: SearchConfig = from_text(update(SearchConfig(), {"searcher": name}), assignments)
+        base = update(
+            judged_alone(SearchConfig(), "table"), {"searcher": name, "generation": GENERATIONS.get(name, 10)}
+        )
+        self.config: SearchConfig = from_text(base, assignments)
         draws = generator(seed, "searcher")
         self.searcher = searchers.build(table.space, self.config, draws, table.network)
 

@@ -4,8 +4,9 @@
 
 Every run asks the searcher, looks the proposals up and tells it, until so many *different* networks were
 evaluated; its pick is the one with the best validation accuracy so far, and what counts is that network's true
-test accuracy. All searchers run under this rule, with their defaults, --seeds times (TPE, which is slow,
---tpe-seeds times). Continues where it stopped. Ends with FOLDER/searchers.json, FOLDER/searchers.png and the
+test accuracy. All searchers run under this rule, with the settings that `enas search --evaluator table` has,
+--seeds times (TPE, which is slow, --tpe-seeds times); REINFORCE is told ten networks at a time, evolution, local
+search and TPE one. Continues where it stopped. Ends with FOLDER/searchers.json, FOLDER/searchers.png and the
 tables of the README.
 """
 
@@ -17,13 +18,13 @@ from typing import Any
 
 import click
 import numpy as np
-from enas.tables import load_table
 from lookups import PROCESSES, Play, runs
 from numpy.typing import NDArray
 
 from enas.config import SEARCHERS
 from enas.records import student_t
 from enas.runtime import versions
+from enas.tables import load_table
 
 CHECKPOINTS = (10, 50, 100, 200, 500)  # networks evaluated
 RIVALS = ("evolution", "random")  # what the others are compared with, seed by seed

@@ -50,6 +50,15 @@ def apply(base: Any, file: Mapping[str, Any], options: Mapping[str, Any], assign
     return config.from_text(base, assignments)
 
 
+def typed(config_class: type, options: Mapping[str, Any]) -> dict[str, str]:
+    """The options that were given, as typed, by the path of their setting."""
+    return {
+        path: field.metadata["option"]
+        for path, field, _ in _fields(config_class)
+        if options.get(_parameter(path)) is not None
+    }
+
+
 def preset_and_file(preset: str | None, space: str | None, file: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The preset to start from (`quick` where none is named), and the settings of the file that apply.
 

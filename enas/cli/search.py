@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,15 @@ from enas.cli.output import print_search_result
 from enas.cli.searches import begun_seeds, search_seeds
 from enas.cli.targets import default_folder
 from enas.cli.work import interruptible, resumed, work
-from enas.config import PRESETS, SEARCHABLE, SearchConfig
+from enas.config import PRESETS, SEARCHABLE, SearchConfig, judged_alone
 from enas.errors import UserError
+
+# The settings that an evaluator does not heed, by the beginning of their path.
+UNHEEDED = {
+    "shared-weights": ("evaluations", "generation", "full_training."),
+    "full-training": ("epochs", "weights.", "derive."),
+    "table": ("epochs", "weights.", "derive.", "full_training.", "data.", "space."),
+}
 
 
 def search_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -52,22 +59,28 @@ def search_settings(
     for assignment in assignments:
         if assignment.partition("=")[0].strip() == "preset":
             raise UserError(f"a preset must be given with --preset, but got --set {assignment}; --set changes no sizes")
-    run_config: SearchConfig = options.apply(PRESETS[name](space)[0], values, fields, assignments)
+    base, _ = PRESETS[name](space)
+    run_config: SearchConfig = options.apply(base, values, fields, assignments)
+    if run_config.evaluator != "shared-weights":
+        run_config = options.apply(judged_alone(base, run_config.evaluator), values, fields, assignments)
     if fields.get("epochs") is not None and run_config.budget is not None:
         raise UserError(
             f"--epochs and --budget must not be given together, because a budget decides the number of epochs, but got "
             f"{fields['epochs']} and {run_config.budget}; leave one out"
         )
-    if fields.get("epochs") is not None and run_config.evaluator != "shared-weights":
-        raise UserError(
-            f"--epochs must be left out with --evaluator {run_config.evaluator}, which has no shared weights to train, "
-            f"but got {fields['epochs']}; give --evaluations"
-        )
+    _check_heeded(options.typed(SearchConfig, fields), run_config.evaluator)
     if run_config.evaluator == "table":
         run_config = _in_table_space(run_config, space)
     if run_config.space.name not in SEARCHABLE:
         raise UserError(f"space must be one of {', '.join(SEARCHABLE)}, but {run_config.space.name} has no decisions")
     return run_config, output or default_folder(run_config.space.name)
+
+
+def _check_heeded(typed: Mapping[str, str], evaluator: str) -> None:
+    """Raise UserError for an option that this evaluator does not heed. typed: options by the path of their setting."""
+    for path, option in typed.items():
+        if path.startswith(UNHEEDED[evaluator]):
+            raise UserError(f"{option} must be left out with --evaluator {evaluator}, where it does nothing")
 
 
 def _in_table_space(run_config: SearchConfig, wanted: str | None) -> SearchConfig:

@@ -11,7 +11,7 @@ plain.py      configuration <-> plain data
 from enas.config.budget import Budget, parse_budget
 from enas.config.full_training import FullTrainingConfig
 from enas.config.plain import check, from_text, space_options, to_dict, update
-from enas.config.presets import PRESETS
+from enas.config.presets import PRESETS, judged_alone
 from enas.config.searchers import SEARCHERS, ControllerConfig, EvolutionConfig, LocalSearchConfig, TpeConfig
 from enas.config.settings import (
     DataConfig,
@@ -63,6 +63,7 @@ __all__ = [
     "WeightsConfig",
     "check",
     "from_text",
+    "judged_alone",
     "parse_budget",
     "space_options",
     "to_dict",

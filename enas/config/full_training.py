@@ -13,11 +13,17 @@ from enas.errors import UserError
 class FullTrainingConfig(Checked):
     """Every child from scratch: how long, on how many workers, and which ones may stop early."""
 
-    epochs: int = setting(50, "epochs of each child (Zoph & Le: 50)", low=1, high=10**6)
+    epochs: int = setting(50, "epochs of each child (Zoph & Le: 50)", option="--child-epochs", low=1, high=10**6)
     last: int = setting(
         5, "a child's validation accuracy is its highest of so many last epochs (Zoph & Le: 5)", low=1, high=10**6
     )
-    workers: int = setting(1, "children trained at the same time, each by a process of its own", low=1, high=1024)
+    workers: int = setting(
+        1,
+        "children trained at the same time, each by a process of its own",
+        option="--workers",
+        low=1,
+        high=1024,
+    )
     threads: int = setting(
         0,
         "CPU threads of a worker (0: those of the run, shared out); results depend on them to the last bits",
@@ -36,10 +42,15 @@ class FullTrainingConfig(Checked):
     )
     halving_first: int = setting(2, "successive halving: epochs before the first selection, at least", low=1)
     executor: str = setting(
-        "local", "where the workers run: processes on this machine, or a Ray cluster", choices=("local", "ray")
+        "local",
+        "where the workers run: processes on this machine, or a Ray cluster",
+        choices=("local", "ray"),
+        option="--executor",
     )
     ray_address: str | None = setting(
-        None, "executor ray: the cluster's address, or auto (default: Ray is started on this machine)"
+        None,
+        "executor ray: the cluster's address, or auto (default: Ray is started on this machine)",
+        option="--ray-address",
     )
     sgd: StandaloneConfig = field(default_factory=StandaloneConfig)
 

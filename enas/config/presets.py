@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from enas.config.full_training import FullTrainingConfig
 from enas.config.plain import space_options
 from enas.config.searchers import ControllerConfig
 from enas.config.settings import DataConfig, DeriveConfig, RetrainConfig, SearchConfig
@@ -31,6 +32,7 @@ SMALL_BENCHMARKS = (NasBench201Options(width=16, cells_per_stage=1), NasBenchMac
 def quick(space: str | None = None) -> tuple[SearchConfig, RetrainConfig]:
     """Real images that ship with the package (8x8 digits), a small space, a few minutes on two cores."""
     sgd: dict[str, Any] = {"batch_size": 64, "lr_max": 0.1, "lr_min": 0.001, "weight_decay": 5e-4}
+    alone = StandaloneConfig(schedule="one-cycle", **sgd)
     chosen = _choose(
         space,
         MacroOptions(layers=6, width=16),
@@ -53,10 +55,10 @@ def quick(space: str | None = None) -> tuple[SearchConfig, RetrainConfig]:
             lr=1e-3 if chain else 3e-3,
         ),
         derive=DeriveConfig(finalists=4, finalist_epochs=8),
+        evaluations=40,
+        full_training=FullTrainingConfig(epochs=8, last=2, sgd=alone),
     )
-    retrain = RetrainConfig(
-        epochs=60, data=search.data, space=search.space, sgd=StandaloneConfig(schedule="one-cycle", **sgd)
-    )
+    retrain = RetrainConfig(epochs=60, data=search.data, space=search.space, sgd=alone)
     return search, retrain
 
 
@@ -71,6 +73,7 @@ def cpu(space: str | None = None) -> tuple[SearchConfig, RetrainConfig]:
         *SMALL_BENCHMARKS,
     )
     micro, chain = isinstance(chosen, MicroOptions), isinstance(chosen, ChainOptions)
+    alone = StandaloneConfig(schedule="one-cycle", lr_max=0.2, lr_min=0.0002, label_smoothing=0.1, dropout=0.0)
     search = SearchConfig(
         preset="cpu",
         epochs=12 if micro else 40 if chain else 26,
@@ -85,12 +88,10 @@ def cpu(space: str | None = None) -> tuple[SearchConfig, RetrainConfig]:
             adam_eps=1e-4,
         ),
         derive=DeriveConfig(samples=40, random=40, finalists=3, finalist_epochs=1),
+        evaluations=40,
+        full_training=FullTrainingConfig(epochs=4, last=1, sgd=alone),
     )
-    retrain = RetrainConfig(
-        epochs=8,
-        space=search.space,
-        sgd=StandaloneConfig(schedule="one-cycle", lr_max=0.2, lr_min=0.0002, label_smoothing=0.1, dropout=0.0),
-    )
+    retrain = RetrainConfig(epochs=8, space=search.space, sgd=alone)
     return search, retrain
 
 
@@ -179,6 +180,20 @@ PRESETS: dict[str, Preset] = {
     "cifar10-micro": cifar10_micro,
     "cifar10-fast": cifar10_fast,
 }
+
+
+def judged_alone(search: SearchConfig, evaluator: str) -> SearchConfig:
+    """A preset's search for an evaluator that judges each architecture by itself.
+
+    Rewards are then few and without the noise of shared weights: the controller learns in large steps, and from
+    the best so far again and again.
+    """
+    power = 3.0 if evaluator == "full-training" else 1.0  # Zoph & Le cube the accuracy of a child
+    return dataclasses.replace(
+        search,
+        controller=ControllerConfig(lr=0.01, advantage_scale="running", replay=1.0),
+        objective=dataclasses.replace(search.objective, power=power),
+    )
 
 
 def _paper_scale(space: SpaceOptions) -> tuple[int | None, int | None]:
