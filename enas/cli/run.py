@@ -66,6 +66,7 @@ def run(
         click.echo("# the retraining (--retrain-set):")
         click.echo("\n".join(f"# {line}" for line in options.to_toml(config.to_dict(retrain_config)).splitlines()))
         return
+    config.check(run_config)  # before anything is written
 
     def job(place: Place[SearchConfig]) -> Ready[SearchConfig]:
         """The search, begun once it is known that what comes after it can be done."""

@@ -112,6 +112,7 @@ def search(print_config: bool, seeds: int | None, resume: Path | None, **given: 
     if print_config:
         click.echo(options.to_toml(config.to_dict(run_config)))
         return
+    config.check(run_config)  # before anything is written
     if resume is not None:
         seeds = begun_seeds(path)
     with interruptible(path):
