@@ -5,10 +5,11 @@ A file is either the old one or the new one, whenever the process is killed.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -39,6 +40,18 @@ def load(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise UserError(f"{path} must be a checkpoint of enas, but it holds a {type(state).__name__}; start a new run")
     return state
+
+
+@contextlib.contextmanager
+def taking_over(path: Path) -> Iterator[None]:
+    """Raise UserError where the state that was loaded from `path` is not what the code within expects."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise UserError(
+            f"{path} must be a checkpoint of this version of enas, but it lacks or breaks something "
+            f"({type(error).__name__}); start a new run"
+        ) from None
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -218,7 +218,7 @@ class Generations:
     def _read_checkpoint(self) -> None:
         state = checkpoint.load(self.folder.checkpoint)
         check_identity(self.folder.checkpoint, state, self.identity)
-        try:
+        with checkpoint.taking_over(self.folder.checkpoint):
             if state["schema"] != SCHEMA:
                 raise ValueError("schema")
             self.searcher.load_state_dict(state["searcher"])
@@ -229,11 +229,6 @@ class Generations:
             self.costs = {network: self.evaluator.flops(judged.arch) for network, judged in self.judged.items()}
             self.number, self.idle = int(state["number"]), int(state["idle"])
             self.elapsed_before_s = float(state["elapsed_s"])
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            raise UserError(
-                f"{self.folder.checkpoint} must be a checkpoint of this version of enas, but it lacks or breaks "
-                f"something ({type(error).__name__}); start a new run"
-            ) from None
 
 
 def generations(

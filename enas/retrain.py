@@ -113,14 +113,9 @@ class Retraining:
         """Continue from the checkpoint. Raises UserError where it is another training's or another version's."""
         state = checkpoint.load(self.folder.checkpoint)
         check_identity(self.folder.checkpoint, state, self.identity)
-        try:
+        with checkpoint.taking_over(self.folder.checkpoint):
             self.training.load_state_dict(state["training"])
             self.before_s = float(state["elapsed_s"])
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            raise UserError(
-                f"{self.folder.checkpoint} must be a checkpoint of this version of enas, but it breaks something "
-                f"({type(error).__name__}); start again with another --output"
-            ) from None
 
 
 def _epochs(state: Retraining, on_work: OnWork) -> Iterator[RetrainRecord]:

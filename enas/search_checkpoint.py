@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
-from enas.errors import UserError
+from enas import checkpoint
 from enas.plan import Work, sizes, with_sizes
 from enas.runs import check_identity
 from enas.searchers import Told
@@ -66,7 +66,7 @@ def take_over(search: Search, state: Mapping[str, Any]) -> None:
     """Bring the search to the state. Raises UserError where it is another search's or another version's."""
     path = search.folder.checkpoint
     check_identity(path, state, search.identity)
-    try:
+    with checkpoint.taking_over(path):
         if state["schema"] != SCHEMA:
             raise ValueError("schema")
         search.supernet.load_state_dict(state["supernet"])
@@ -79,8 +79,3 @@ def take_over(search: Search, state: Mapping[str, Any]) -> None:
         search.training_macs, search.evaluator.macs = state["macs"]
         search.num_records, search.elapsed_before_s = state["num_records"], state["elapsed_s"]
         search.overhead_s, search.done = state["overhead_s"], Work(**state["done"])
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise UserError(
-            f"{path} must be a checkpoint of this version of enas, but it lacks or breaks something "
-            f"({type(error).__name__}); start a new run"
-        ) from None

@@ -24,7 +24,18 @@ from enas.spaces.micro import OPERATIONS, Side, loose_ends
 from enas.supernet import Supernet
 from enas.training import sgd
 from tests.test_supernet import check_inherits, perturbed
-from tests.toys import images, macro, micro, micro_cases, nasbench201, nasbench_macro, random_archs, seeded
+from tests.toys import (
+    check_merged,
+    check_text,
+    images,
+    macro,
+    micro,
+    micro_cases,
+    nasbench201,
+    nasbench_macro,
+    random_archs,
+    seeded,
+)
 
 SEP3, SEP5, AVG, MAX, IDENTITY = range(5)
 HUGE = 1 << 40
@@ -240,15 +251,7 @@ def test_text_and_json_round_trips(case: tuple[MicroSpace, list[Architecture]]) 
 @settings(max_examples=150)
 @given(st.from_regex(r"micro:[0-9a-z-]{0,24}", fullmatch=True))
 def test_any_text_parses_or_is_refused(text: str) -> None:
-    try:
-        options = spaces.options_for(spaces.from_text(text), MicroOptions())
-        space = spaces.build(options, (3, 8, 8), 5)
-        arch = spaces.parse(space, text)
-    except UserError as error:
-        assert "\n" not in str(error) and len(str(error)) < 400
-    else:
-        assert spaces.to_text(space, arch) == text
-        assert space.graph(arch).nodes[-1].shape == (5, 1, 1)
+    check_text(MicroOptions(), text)
 
 
 @pytest.mark.parametrize(
@@ -374,20 +377,7 @@ def test_merged_equals_plain(noise: Noise | None, concat_below: int, monkeypatch
     archs = random_archs(space, 4)
     archs += [archs[0], Architecture("micro", (*archs[0].choices[:-1], (archs[0].choices[-1] + 1) % 5))]
     graphs, x = [space.graph(arch) for arch in archs], images(5, (3, 9, 7)).double()
-    factors = torch.randn(len(graphs), 5, 5, generator=seeded(3), dtype=torch.float64)
-
-    def run(forward: Any) -> tuple[Tensor, list[Tensor | None]]:
-        supernet.zero_grad(set_to_none=True)
-        logits: Tensor = forward(x, graphs, noise)
-        (logits * factors).sum().backward()  # type: ignore[no-untyped-call]
-        return logits.detach(), [p.grad for p in supernet.parameters()]
-
-    (merged, merged_grads), (plain, plain_grads) = run(supernet), run(supernet.forward_plain)
-    torch.testing.assert_close(merged, plain, rtol=0, atol=1e-10)
-    for ours, theirs in zip(merged_grads, plain_grads, strict=True):
-        assert (ours is None) == (theirs is None)
-        if ours is not None:
-            torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
+    merged, _ = check_merged(supernet, graphs, x, noise)
     if noise is not None:
         without = supernet(x, graphs)
         for other in (Noise(5, 0.4), Noise(5, 0.0, 0.5), Noise(6, 0.4, 0.5)):

@@ -23,7 +23,7 @@ from enas.spaces import Architecture, ChainSpace
 from enas.supernet import Supernet
 from enas.training import sgd
 from tests.test_supernet import check_inherits
-from tests.toys import chain, images, random_archs, seeded
+from tests.toys import chain, check_merged, images, random_archs, seeded
 
 HUGE = 1 << 40
 SMALL, MIDDLE, LARGE = (  # of one key, in three sizes
@@ -181,21 +181,8 @@ def test_merged_equals_plain(
     # the same layers but the first one's width, and once more the first architecture
     archs += [Architecture("chain", (*archs[0].choices[:2], (archs[0].choices[2] + 1) % 2, *archs[0].choices[3:]))]
     graphs, x = [space.graph(arch) for arch in [*archs, archs[0]]], images(5, (3, 9, 7)).double()
-    factors = torch.randn(len(graphs), 5, 5, generator=seeded(3), dtype=torch.float64)
-
-    def run(forward: Any) -> tuple[Tensor, list[Tensor | None]]:
-        supernet.zero_grad(set_to_none=True)
-        logits: Tensor = forward(x, graphs, noise)
-        (logits * factors).sum().backward()  # type: ignore[no-untyped-call]
-        return logits.detach(), [p.grad for p in supernet.parameters()]
-
-    (merged, merged_grads), (plain, plain_grads) = run(supernet), run(supernet.forward_plain)
-    torch.testing.assert_close(merged, plain, rtol=0, atol=1e-10)
+    merged, plain_grads = check_merged(supernet, graphs, x, noise)
     assert any(gradient is None for gradient in plain_grads)
-    for ours, theirs in zip(merged_grads, plain_grads, strict=True):
-        assert (ours is None) == (theirs is None)
-        if ours is not None and theirs is not None:
-            torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
     if noise is not None:
         assert (supernet(x, graphs) - merged).abs().max() > 0.01
     for graph, logits in zip(graphs, merged, strict=True):  # a network of its own has the same gradients, and noise

@@ -10,8 +10,11 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
+from enas import spaces
 from enas.config import ChainOptions, MacroOptions, MicroOptions, NasBench201Options, NasBenchMacroOptions, SpaceOptions
+from enas.errors import UserError
 from enas.graph import Graph, GraphBuilder, Node, Shape
+from enas.ops import Noise
 from enas.searchers import uniform
 from enas.spaces import (
     Architecture,
@@ -25,6 +28,7 @@ from enas.spaces import (
     settled,
 )
 from enas.spaces.sketch import Sketch
+from enas.supernet import Supernet
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -183,3 +187,40 @@ class Branching(Toy):
         Decision("link/mode", ("no", "yes"), "link", 5, (2,), parent=2, parent_choices=(2,)),
         Decision("end", ("x", "y"), "end", 6),
     )
+
+
+def check_text(options: SpaceOptions, text: str) -> None:
+    """A text is an architecture's, and its only one, or it is refused in one short line."""
+    try:
+        space = spaces.build(spaces.options_for(spaces.from_text(text), options), (3, 8, 8), 5)
+        arch = spaces.parse(space, text)
+    except UserError as error:
+        assert "\n" not in str(error) and len(str(error)) < 400
+    else:
+        assert spaces.to_text(space, arch) == text
+        assert space.graph(arch).nodes[-1].shape == (5, 1, 1)
+
+
+def check_merged(
+    supernet: Supernet, graphs: list[Graph], x: Tensor, noise: Noise | None
+) -> tuple[Tensor, list[Tensor | None]]:
+    """The merged pass equals the plain one, outputs and gradients of a double-precision supernet. Returns the plain
+    one's. x: images."""
+    factors: Tensor | None = None
+
+    def run(forward: Any) -> tuple[Tensor, list[Tensor | None]]:
+        nonlocal factors
+        supernet.zero_grad(set_to_none=True)
+        logits: Tensor = forward(x, graphs, noise)
+        if factors is None:
+            factors = torch.randn(logits.shape, generator=seeded(3), dtype=torch.float64)
+        (logits * factors).sum().backward()  # type: ignore[no-untyped-call]
+        return logits.detach(), [p.grad for p in supernet.parameters()]
+
+    (merged, merged_grads), (plain, plain_grads) = run(supernet), run(supernet.forward_plain)
+    torch.testing.assert_close(merged, plain, rtol=0, atol=1e-10)
+    for ours, theirs in zip(merged_grads, plain_grads, strict=True):
+        assert (ours is None) == (theirs is None)
+        if ours is not None and theirs is not None:
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
+    return plain, plain_grads
