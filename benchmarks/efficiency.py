@@ -4,8 +4,9 @@
 
 All three search one space on the same images and the same machine. What each has found after some time
 is retrained from scratch with one recipe and --seeds seeds, ResNet-20 beside it, and tested. Weight sharing gives
-one network a search, so there are several searches of different lengths; full training gives its best
-so far after every child. Costs are wall-clock time and floating-point operations of the search (two for each
+one network a search, so there are several searches of different lengths; full training gives its best so far
+after every generation of children. Every search is run once: intervals are over the retrainings alone. Costs
+are wall-clock time and floating-point operations of the search (two for each
 multiply-accumulate, backward counted as twice forward), which compare between machines.
 
 Every step is an `enas` command, printed before it runs; a second call continues where the first one stopped.
@@ -26,9 +27,10 @@ import numpy as np
 from commands import check_settings, enas, records
 
 from enas.config import SEARCHABLE
-from enas.runtime import generator, versions
+from enas.runtime import derived_seed, versions
 
-RESAMPLES = 10_000  # of the retrainings, for the interval of the factor
+DRAWS = 10_000  # of the networks' true mean accuracies, for the interval of the factor
+REFERENCE = "resnet20"
 FULL = {"full training, REINFORCE": "reinforce", "full training, random": "random"}
 
 
@@ -37,28 +39,28 @@ class Scale:
     """Sizes of one comparison.
 
     preset: of searches and retrainings. enas_epochs: of the searches with shared weights, one after the other.
-    evaluations: children that full training gets; looks: after how many of them its best is retrained.
+    evaluations: children that full training gets; generation: so many of them at a time.
     child_epochs: of each child; retrain_epochs: of what was found.
     """
 
     preset: str
     enas_epochs: tuple[int, ...]
     evaluations: int
-    looks: tuple[int, ...]
+    generation: int
     child_epochs: int
     retrain_epochs: int
 
 
 SCALES = {
-    # two CPU cores: about three hours of full training, one of shared weights, three of retraining
-    "small": Scale("cpu", (3, 9, 18), 48, (6, 12, 24, 48), 4, 8),
-    "paper": Scale("cifar10-fast", (20, 60, 150), 800, (50, 100, 200, 400, 800), 50, 60),
+    "tiny": Scale("quick", (2, 3), 4, 2, 1, 1),  # a few minutes with digits, to see that everything works
+    "small": Scale("cpu", (8, 16, 40), 40, 4, 4, 8),  # two CPU cores, about two hours of full training
+    "paper": Scale("cifar10-fast", (20, 60, 150), 800, 10, 50, 60),
 }
 
 
 @dataclass(frozen=True)
 class Find:
-    """What a search had found at some point. flops, time_s: of the search until then."""
+    """What a search had found at some point. size: of the search until then, as are its flops and time_s."""
 
     side: str
     size: str
@@ -70,11 +72,16 @@ class Find:
 @click.command()
 @click.option("--data", required=True, help="digits, a data set's name, or a folder with train/<class>/*")
 @click.option("--space", default="chain", type=click.Choice([n for n in SEARCHABLE if n != "macro"]), help="one space")
-@click.option("--scale", default="small", type=click.Choice(list(SCALES)), help="small: two CPU cores; paper: a GPU")
+@click.option(
+    "--scale",
+    default="small",
+    type=click.Choice(list(SCALES)),
+    help="small: two CPU cores; paper: a GPU; tiny: to try it",
+)
 @click.option("--workers", default=2, type=click.IntRange(1), help="children trained at the same time")
 @click.option("--seeds", default=3, type=click.IntRange(2), help="retrainings of each network")
 @click.option("--seed", default=0, type=click.IntRange(0), help="seed of the searches")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="a setting of all searches")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="a setting of space.* or data.*")
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="folder for all runs")
 def main(
     data: str,
@@ -88,17 +95,22 @@ def main(
 ) -> None:
     """Run the whole comparison."""
     sizes = SCALES[scale]
+    if strange := [assignment for assignment in assignments if not assignment.startswith(("space.", "data."))]:
+        raise click.UsageError(f"--set must be a setting of space.* or data.*, which all runs share, but got {strange}")
     settings = {"data": data, "space": space, "scale": scale, "workers": workers, "seed": seed}
     settings |= {"settings": list(assignments)}
     check_settings(output, settings)
-    common = ["--preset", sizes.preset, "--space", space, "--data", data, "--seed", str(seed)]
-    common += [part for assignment in assignments for part in ("--set", assignment)]
+    shared, of_space = ["--preset", sizes.preset, "--data", data], []
+    for assignment in assignments:
+        (of_space if assignment.startswith("space.") else shared).extend(["--set", assignment])
+    common = [*shared, *of_space, "--space", space, "--seed", str(seed)]
     finds = shared_weights(output, sizes, common) + full_training(output, sizes, common, workers)
-    reference = output / "enas" / f"{sizes.enas_epochs[0]}-epochs"
-    accuracies = {
-        text: retrained(output, text, reference, sizes, data, seeds) for text in sorted({find.text for find in finds})
-    }
-    hand_drawn = retrained(output, None, reference, sizes, data, seeds)
+    texts = sorted({find.text for find in finds})
+    results = {text: retrained(output, text, sizes, [*shared, *of_space], seeds) for text in texts}
+    results[REFERENCE] = retrained(output, REFERENCE, sizes, shared, seeds)
+    check_recipes([result for found in results.values() for result in found])
+    accuracies = {text: [result["test_accuracy"] for result in found] for text, found in results.items()}
+    hand_drawn = accuracies.pop(REFERENCE)
     report: dict[str, Any] = {
         "environment": versions(),
         **settings,
@@ -128,68 +140,86 @@ def full_training(output: Path, sizes: Scale, common: list[str], workers: int) -
     for side, searcher in FULL.items():
         folder = output / f"full-{searcher}"
         arguments = ["--evaluator", "full-training", "--searcher", searcher, "--evaluations", str(sizes.evaluations)]
-        arguments += ["--set", f"full_training.epochs={sizes.child_epochs}"]
-        arguments += ["--set", f"full_training.workers={workers}", "--generation", str(sizes.looks[0])]
-        enas("search", folder, [*common, *arguments])
+        arguments += ["--child-epochs", str(sizes.child_epochs), "--workers", str(workers)]
+        enas("search", folder, [*common, *arguments, "--generation", str(sizes.generation)])
         generations = records(folder, "generation")
-        for look in sizes.looks:
-            then = next(record for record in generations if record["evaluations"] >= look)
-            size = f"{then['evaluations']} children"
-            finds.append(Find(side, size, then["best_arch"], then["elapsed_s"], then["flops"]))
+        previous = None
+        for then in generations:
+            if then["best_arch"] != previous or then is generations[-1]:
+                size = f"{then['evaluations']} children"
+                finds.append(Find(side, size, then["best_arch"], then["elapsed_s"], then["flops"]))
+            previous = then["best_arch"]
     return finds
 
 
-def retrained(output: Path, text: str | None, search: Path, sizes: Scale, data: str, seeds: int) -> list[float]:
-    """Test accuracies of a network (None: ResNet-20), retrained with each seed."""
-    name = "resnet20" if text is None else hashlib.sha256(text.encode()).hexdigest()[:12]
-    arguments = [str(search), "--reference", "resnet20"] if text is None else [text, "--preset", sizes.preset]
-    arguments += ["--epochs", str(sizes.retrain_epochs)] + ([] if text is None else ["--data", data])
+def retrained(output: Path, text: str, sizes: Scale, shared: list[str], seeds: int) -> list[dict[str, Any]]:
+    """Results of an architecture (or of ResNet-20, under its name), retrained with each seed."""
+    name = text if text == REFERENCE else hashlib.sha256(text.encode()).hexdigest()[:12]
+    what = ["--reference", REFERENCE] if text == REFERENCE else [text]
+    arguments = [*what, *shared, "--epochs", str(sizes.retrain_epochs)]
     return [
-        enas("retrain", output / "retrained" / f"{name}-{seed}", [*arguments, "--seed", str(seed)])["test_accuracy"]
+        enas("retrain", output / "retrained" / f"{name}-{seed}", [*arguments, "--seed", str(seed)])
         for seed in range(seeds)
     ]
 
 
-def factors(finds: list[Find], accuracies: dict[str, list[float]]) -> list[dict[str, Any]]:
-    """For each ENAS search: how many times its cost full-training REINFORCE needs for the same accuracy.
+def check_recipes(results: list[dict[str, Any]]) -> None:
+    """Stop where networks were not all trained in the same way."""
+    recipes = {json.dumps([result["config"][key] for key in ("epochs", "sgd", "data")]) for result in results}
+    if len(recipes) > 1:
+        raise SystemExit(f"all networks must be retrained with one recipe, but there are {len(recipes)}: {recipes}")
 
-    The accuracy of the best so far is interpolated over the logarithm of the cost. The interval (95 %) comes from
-    drawing the retrainings of every network anew, with replacement. None: not reached with all its children.
+
+def factors(finds: list[Find], accuracies: dict[str, list[float]]) -> list[dict[str, Any]]:
+    """For each ENAS search: how many times its cost full training needs for the same accuracy.
+
+    The accuracy of the best so far is interpolated over the logarithm of the cost. Low and high: 2.5 % and 97.5 % of
+    what follows from each network's mean accuracy, which its retrainings tell with Student's error. 0: fewer than
+    the first children are enough; infinite: all of them are too few.
     """
-    draws = np.random.default_rng(generator(0, "factors").initial_seed())
-    rivals = [find for find in finds if find.side == next(iter(FULL))]
+    draws = np.random.default_rng(derived_seed(0, "factors"))
+    means = {text: statistics.mean(values) for text, values in accuracies.items()}
+    drawn = {  # [DRAWS] each
+        text: means[text]
+        + statistics.stdev(values) / len(values) ** 0.5 * draws.standard_t(len(values) - 1, size=DRAWS)
+        for text, values in accuracies.items()
+    }
     found = []
     for find in (find for find in finds if find.side == "ENAS"):
-        entry: dict[str, Any] = {"size": find.size}
-        for cost in ("time_s", "flops"):
-            costs = np.array([getattr(rival, cost) for rival in rivals])
-            ratios = []
-            for _ in range(RESAMPLES):
-                drawn = {text: draws.choice(values, len(values)).mean() for text, values in accuracies.items()}
-                curve = np.array([drawn[rival.text] for rival in rivals])
-                ratios.append(reached(costs, curve, drawn[find.text]) / getattr(find, cost))
-            means = {text: statistics.mean(values) for text, values in accuracies.items()}
-            centre = reached(costs, np.array([means[rival.text] for rival in rivals]), means[find.text])
-            low, high = np.quantile(ratios, (0.025, 0.975), method="nearest")
-            entry[cost] = {
-                name: float(value) if np.isfinite(value) else None
-                for name, value in (("factor", centre / getattr(find, cost)), ("low", low), ("high", high))
-            }
-            entry[cost]["at_least"] = float(costs[-1] / getattr(find, cost))
-        found.append(entry)
+        for side in FULL:
+            rivals = [rival for rival in finds if rival.side == side]
+            entry: dict[str, Any] = {"size": find.size, "rival": side}
+            for cost in ("time_s", "flops"):
+                own, costs = getattr(find, cost), np.array([getattr(rival, cost) for rival in rivals])
+                centre = reached(costs, np.array([means[rival.text] for rival in rivals]), means[find.text])
+                curves = np.stack([drawn[rival.text] for rival in rivals], 1)
+                spread = [reached(costs, curve, wanted) for curve, wanted in zip(curves, drawn[find.text], strict=True)]
+                low, high = np.quantile(spread, (0.025, 0.975), method="nearest")
+                entry[cost] = {
+                    name: times(float(value) / own, costs / own)
+                    for name, value in (("factor", centre), ("low", low), ("high", high))
+                }
+            found.append(entry)
     return found
 
 
 def reached(costs: np.ndarray, accuracies: np.ndarray, wanted: float) -> float:
-    """The cost at which the best so far is as accurate as wanted; infinite where it never is."""
+    """The cost at which the best so far is as accurate as wanted; 0: from the first one on; infinite: never."""
     best = np.maximum.accumulate(accuracies)
     if best[0] >= wanted:
-        return float(costs[0])
+        return 0.0
     if best[-1] < wanted:
         return float("inf")
     i = int(np.argmax(best >= wanted))
     share = (wanted - best[i - 1]) / (best[i] - best[i - 1])
     return float(np.exp(np.log(costs[i - 1]) + share * (np.log(costs[i]) - np.log(costs[i - 1]))))
+
+
+def times(factor: float, tried: np.ndarray) -> str:
+    """A factor as the table has it. tried: the factors of what full training was tried with, in order."""
+    if factor == 0:
+        return f"below {tried[0]:.2g}"
+    return f"above {tried[-1]:.2g}" if np.isinf(factor) else f"{factor:.2g}"
 
 
 def table(report: dict[str, Any]) -> list[str]:
@@ -201,23 +231,15 @@ def table(report: dict[str, Any]) -> list[str]:
             f"{accuracy(find['test_accuracy'])} |"
         )
     lines.append(f"| ResNet-20, drawn by hand |  |  |  | {accuracy(report['resnet20'])} |")
-    lines += ["", "| ENAS search | full training needs, in time | in operations |", "|---|--:|--:|"]
+    lines += ["", "| ENAS search | for its accuracy | needs, in time | in operations |", "|---|---|--:|--:|"]
     for entry in report["factors"]:
-        lines.append(f"| {entry['size']} | {times(entry['time_s'])} | {times(entry['flops'])} |")
+        cells = [f"{cost['factor']} ({cost['low']} to {cost['high']})" for cost in (entry["time_s"], entry["flops"])]
+        lines.append(f"| {entry['size']} | {entry['rival']} | {' | '.join(cells)} |")
     return lines
 
 
 def accuracy(values: list[float]) -> str:
     return f"{100 * statistics.mean(values):.2f} % ({100 * statistics.stdev(values):.2f})"
-
-
-def times(factor: dict[str, float | None]) -> str:
-    """How many times the cost, with the interval; where it was not reached: more than was spent."""
-    low, high, centre = (
-        f"{value:.1f}" if value is not None else f"more than {factor['at_least']:.1f}"
-        for value in (factor["low"], factor["high"], factor["factor"])
-    )
-    return f"{centre} (95 %: {low} to {high})"
 
 
 def plot(report: dict[str, Any], path: Path) -> None:

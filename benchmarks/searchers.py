@@ -90,12 +90,12 @@ def summary(truth: NDArray[np.float64], found: Curves, everyone: dict[str, Curve
     truth: the true accuracies of all networks in the table, in 0..1.
     """
     ordered = np.sort(100 * truth)
-    ranks = 1 + len(ordered) - np.searchsorted(ordered, found - 1e-9, side="right")
+    ranks = 1 + len(ordered) - np.searchsorted(ordered, found + 1e-9, side="right")  # 1 + how many are better
     result: dict[str, Any] = {
         "seeds": len(found),
         "mean": found.mean(0).tolist(),
         "sd": found.std(0, ddof=1).tolist(),
-        "rank": np.maximum(ranks, 1).mean(0).tolist(),
+        "rank": ranks.mean(0).tolist(),
         "minus": {},
     }
     for rival in RIVALS:

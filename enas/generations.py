@@ -18,7 +18,7 @@ from enas.config import SearchConfig
 from enas.cost import cost
 from enas.errors import UserError
 from enas.evaluators import Evaluator, OnWork
-from enas.interrupts import Stopped, StopRequest
+from enas.interrupts import Keeper, StopRequest
 from enas.objective import Scores, rewards
 from enas.records import Child, GenerationRecord, collapse_warning, mean
 from enas.results import search_result
@@ -46,8 +46,8 @@ class Judged:
 class Generations:
     """All that changes during such a search, in one place, so that a checkpoint can hold it.
 
-    It is saved between generations only: what an evaluator found out within one it keeps itself, so the
-    same generation asked for again costs nothing.
+    Within a generation it is saved as of the generation's beginning: what its evaluator found out since then the
+    evaluator keeps itself, so the same proposals, asked for again, cost nothing.
     """
 
     def __init__(
@@ -58,12 +58,15 @@ class Generations:
         folder: RunFolder,
         runtime: Runtime,
         identity: dict[str, str],
+        stop: StopRequest | None = None,
     ) -> None:
         self.config, self.space, self.evaluator = run_config, space, evaluator
         self.folder, self.runtime, self.identity = folder, runtime, identity
         self.searcher = searchers.build(space, run_config, generator(run_config.seed, "searcher"), evaluator.network)
         self.judged: dict[str | int, Judged] = {}  # by network, in the order of evaluation
         self.costs: dict[str | int, float] = {}  # floating-point operations of these evaluations, whoever made them
+        self.keeper = Keeper(self.save, 60 * run_config.checkpoint_minutes, stop)
+        self.before: dict[str, Any] | None = None  # within a generation, the searcher's state at its beginning
         self.number = 0  # generations done
         self.idle = 0  # the last so many of them without a new network
         self.elapsed_before_s = 0.0
@@ -85,22 +88,19 @@ class Generations:
         return len(self.judged) >= self.config.evaluations or self.idle >= IDLE
 
     def advance(self, on_work: OnWork) -> GenerationRecord:
-        """One generation: ask, evaluate, tell. Raises UserError where every child of the search failed."""
+        """One generation: ask, evaluate, tell."""
+        self.before = self.searcher.state_dict()
         # each proposal is one new network at most, so the evaluations can be kept to exactly
         proposals = self.searcher.ask(min(self.config.generation, self.config.evaluations - len(self.judged)))
         archs = [proposal.arch for proposal in proposals]
         scores = self.evaluator.score(archs, on_work)
         values = rewards(scores, self.config.objective)
+        self.before = None
         told = self.searcher.tell(proposals, values)
         children = self._note(archs, scores, values.tolist())
         new = sum(child.new for child in children)
         self.idle = 0 if new else self.idle + 1
         self.number += 1
-        if self.best is None:
-            raise UserError(
-                f"at least one network must be judged, but all {len(self.judged)} so far failed; see the run's files "
-                "for the reasons and mend the settings"
-            )
         return self._record(children, told)
 
     @property
@@ -111,14 +111,15 @@ class Generations:
 
     def save(self) -> None:
         """Write the checkpoint."""
+        self.keeper.saved()
         checkpoint.save(
             self.folder.checkpoint,
             {
                 "schema": SCHEMA,
                 "identity": self.identity,
-                "searcher": self.searcher.state_dict(),
+                "searcher": self.searcher.state_dict() if self.before is None else self.before,
                 "judged": [
-                    (network, list(found.arch.choices), found.accuracy, found.loss, found.reward)
+                    (network, list(found.arch.choices), found.accuracy, found.loss, found.reward, self.costs[network])
                     for network, found in self.judged.items()
                 ],
                 "number": self.number,
@@ -134,11 +135,16 @@ class Generations:
         self.folder.truncate_records(self.number)
 
     def result(self) -> dict[str, Any]:
-        """What the result file holds."""
+        """What the result file holds. Raises UserError where every child of the search failed."""
         known = sorted(
             (judged for judged in self.judged.values() if not math.isnan(judged.reward)),
             key=lambda judged: -judged.reward,
         )
+        if not known:
+            raise UserError(
+                f"at least one network must be judged, but all {len(self.judged)} failed; see {self.folder.path} for "
+                "the reasons, and start a new run with other settings"
+            )
         finalists = [self._row(judged) for judged in known[:FINALISTS]]
         result = search_result(
             self.config,
@@ -185,7 +191,6 @@ class Generations:
 
     def _record(self, children: list[Child], told: Told) -> GenerationRecord:
         best = self.best
-        assert best is not None, "a generation ends with an error where all children failed"
         draws = generator(self.config.seed, f"policy/{self.number}")
         policy = self.searcher.sample(POLICY_SAMPLE, draws)
         figures, uniform = self.searcher.policy(policy), spaces.uniform_entropies(self.space)
@@ -202,9 +207,9 @@ class Generations:
             baseline=told.baseline,
             advantage=told.advantage,
             controller_grad_norm=told.grad_norm,
-            best_arch=spaces.to_text(self.space, best.arch),
-            best_reward=best.reward,
-            best_accuracy=best.accuracy,
+            best_arch=None if best is None else spaces.to_text(self.space, best.arch),
+            best_reward=None if best is None else best.reward,
+            best_accuracy=None if best is None else best.accuracy,
             entropy=entropy,
             entropy_share=entropy / sum(uniform.values()),
             entropy_shares={group: figures.entropies[group] / nats for group, nats in uniform.items()},
@@ -224,9 +229,9 @@ class Generations:
             self.searcher.load_state_dict(state["searcher"])
             self.judged = {
                 network: Judged(Architecture(self.space.name, tuple(choices)), accuracy, loss, reward)
-                for network, choices, accuracy, loss, reward in state["judged"]
+                for network, choices, accuracy, loss, reward, _ in state["judged"]
             }
-            self.costs = {network: self.evaluator.flops(judged.arch) for network, judged in self.judged.items()}
+            self.costs = {network: float(flops) for network, *_, flops in state["judged"]}
             self.number, self.idle = int(state["number"]), int(state["idle"])
             self.elapsed_before_s = float(state["elapsed_s"])
 
@@ -249,24 +254,20 @@ def generations(
     an earlier session did, both in the evaluator's units. Raises UserError where the checkpoint does not belong
     to this configuration, images or table; Stopped where `stop` asks for it.
     """
-    state = Generations(run_config, space, evaluator, folder, runtime, identity)
+    state = Generations(run_config, space, evaluator, folder, runtime, identity, stop)
     state.restore()
     on_resume(evaluator.work_units(len(state.judged)))
-    return _generations(state, on_work, stop)
+    return _generations(state, on_work)
 
 
-def _generations(state: Generations, on_work: OnWork, stop: StopRequest | None) -> Iterator[GenerationRecord]:
+def _generations(state: Generations, on_work: OnWork) -> Iterator[GenerationRecord]:
     def work(units: int) -> None:
         on_work(units)
-        check()
-
-    def check() -> None:
-        if stop is not None and stop.number is not None:
-            raise Stopped(stop.number)
+        state.keeper.tick()
 
     with state.evaluator:
         while not state.done:
-            check()
+            state.keeper.tick()
             record = state.advance(work)
             state.folder.append(record)
             state.save()

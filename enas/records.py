@@ -121,7 +121,7 @@ class GenerationRecord:
     baseline: float | None
     advantage: float | None  # mean absolute advantage
     controller_grad_norm: float | None
-    best_arch: str  # highest reward so far
+    best_arch: str | None  # highest reward so far; None: all failed
     best_reward: float | None
     best_accuracy: float | None
     entropy: float | None  # of the searcher, in nats, over a sample of its own after the update

@@ -163,7 +163,7 @@ class TensorBoard:
     def _pictures(self, record: Mapping[str, Any], step: int) -> None:
         """The best architecture where it is a new one, and now and then the choices."""
         affordable = (self._pictures_s or 0.0) <= PICTURES_SHARE * float(record["elapsed_s"])
-        if record["best_arch"] != self._drawn and affordable:
+        if record["best_arch"] not in (self._drawn, None) and affordable:
             arch = spaces.parse(self._space, record["best_arch"])
             sketches = self._space.sketches(arch)
             self._picture("architecture/best", lambda: draw.architecture_figure(sketches), step, record["time_s"])

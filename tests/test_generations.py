@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -41,6 +42,7 @@ class Judge:
         self.space, self.fails, self.crash_at = space, fails, crash_at
         self.calls: list[Architecture] = []
         self.closed = False
+        self.unlucky: set[str] = set()  # architectures that fail too
 
     def network(self, arch: Architecture) -> str:
         return signature(self.space.graph(arch))
@@ -51,8 +53,9 @@ class Judge:
             if len(self.calls) == self.crash_at:
                 raise KeyboardInterrupt
             self.calls.append(arch)
+            fails = self.fails or arch.choices[0] == 2 or spaces.to_text(self.space, arch) in self.unlucky
             good = sum(arch.choices[i] for i in (0, 1, 3)) / 15
-            accuracy.append(math.nan if self.fails or arch.choices[0] == 2 else good)
+            accuracy.append(math.nan if fails else good)
             on_work(1)
         values = torch.tensor(accuracy)
         return Scores(values, 1 - values, 10)
@@ -173,8 +176,40 @@ def test_nothing_new_ends_it(tmp_path: Path, runtime: Runtime) -> None:
 
 
 def test_all_failed(tmp_path: Path, runtime: Runtime) -> None:
-    with pytest.raises(UserError, match="all 6 so far failed"):
+    with pytest.raises(UserError, match="all 25 failed"):
         list(records(tmp_path, Judge(SPACE, fails=True), settings(), runtime))
+    assert RunFolder(tmp_path).records()[-1]["best_arch"] is None
+
+
+def test_a_first_failure_alone_is_no_end(tmp_path: Path, runtime: Runtime) -> None:
+    judge = Judge(SPACE)
+    first = next(records(tmp_path / "probe", Judge(SPACE), settings(generation=2), runtime)).children
+    judge.unlucky = {child.arch for child in first}
+    found = list(records(tmp_path / "run", judge, settings(generation=2), runtime))
+    assert found[0].failed == 2 and found[0].best_arch is None
+    assert found[-1].evaluations == 25 and found[-1].best_arch is not None
+
+
+def test_stopped_within_a_generation(tmp_path: Path, runtime: Runtime) -> None:
+    """What was begun is asked for again, and the time that it took is not forgotten."""
+    stop = StopRequest()
+    judge = Judge(SPACE)
+    original = judge.score
+
+    def score(archs: Sequence[Architecture], on_work: OnWork = lambda units: None) -> Scores:
+        if len(judge.calls) == 12:
+            time.sleep(0.3)
+            stop.number = 15
+        return original(archs, on_work)
+
+    judge.score = score  # type: ignore[method-assign]
+    with pytest.raises(Stopped):
+        list(records(tmp_path / "cut", judge, settings(), runtime, stop))
+    assert len(judge.calls) == 13  # in the third generation
+    assert checkpoint.load(tmp_path / "cut" / "checkpoint.pt")["elapsed_s"] > 0.3
+    list(records(tmp_path / "cut", Judge(SPACE), settings(), runtime))
+    list(records(tmp_path / "whole", Judge(SPACE), settings(), runtime))
+    assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
 
 
 def test_another_configuration_is_refused(tmp_path: Path, runtime: Runtime) -> None:

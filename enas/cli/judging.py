@@ -26,7 +26,8 @@ def judging(place: Place[SearchConfig]) -> Ready[SearchConfig]:
     run_config = place.config
     evaluator = evaluators.build(run_config, place.data, place.folder, place.runtime)
     space = evaluator.space
-    run_identity = identity(run_config, evaluator.fingerprint)
+    augmentation = "" if run_config.evaluator == "table" else place.images.augmentation
+    run_identity = identity(run_config, evaluator.fingerprint, augmentation)
 
     def records(on_work: OnWork, on_resume: OnWork, stop: StopRequest) -> Iterator[Record]:
         return generations(

@@ -227,6 +227,7 @@ def _unfinished_generations(
     with reading(path / RECORDS):
         if records:
             values |= {name: records[-1][name] for name in ("evaluations", "best_arch", "best_accuracy")}
+        if records and values["best_arch"] is not None:
             best = [f"best so far (validation accuracy {_number(values['best_accuracy'])}): {values['best_arch']}"]
     far = f"{values['evaluations']} of {run_config.evaluations} networks"
     return values, [f"{path} is not finished: {far}; go on: {go_on}", *best]
