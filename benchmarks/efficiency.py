@@ -6,8 +6,8 @@ All three search one space on the same images and the same machine. What each ha
 is retrained from scratch with one recipe and --seeds seeds, ResNet-20 beside it, and tested. Weight sharing gives
 one network a search, so there are several searches of different lengths; full training gives its best so far
 after every generation of children. Every search is run once: intervals are over the retrainings alone. Costs
-are wall-clock time and floating-point operations of the search (two for each
-multiply-accumulate, backward counted as twice forward), which compare between machines.
+are wall-clock time and floating-point operations of the search (two for each multiply-accumulate, backward counted
+as twice forward), which compare between machines.
 
 Every step is an `enas` command, printed before it runs; a second call continues where the first one stopped.
 Ends with FOLDER/efficiency.json, FOLDER/efficiency.png and the README's table.
@@ -128,7 +128,7 @@ def shared_weights(output: Path, sizes: Scale, common: list[str]) -> list[Find]:
     """One find for each search with shared weights."""
     finds = []
     for epochs in sizes.enas_epochs:
-        warmup = ["--set", f"controller.warmup_epochs={epochs // 3}"]
+        warmup = ["--set", f"controller.warmup_epochs={epochs // 2}"]
         found = enas("search", output / "enas" / f"{epochs}-epochs", [*common, "--epochs", str(epochs), *warmup])
         finds.append(Find("ENAS", f"{epochs} epochs", found["text"], found["elapsed_s"], found["flops"]))
     return finds
@@ -227,7 +227,7 @@ def table(report: dict[str, Any]) -> list[str]:
     lines = ["| search | size | time | PFLOP | test accuracy (sd) |", "|---|---|--:|--:|--:|"]
     for find in report["finds"]:
         lines.append(
-            f"| {find['side']} | {find['size']} | {find['time_s'] / 60:.0f} min | {find['flops'] / 1e15:.2f} | "
+            f"| {find['side']} | {find['size']} | {find['time_s'] / 60:.0f} min | {find['flops'] / 1e15:.3g} | "
             f"{accuracy(find['test_accuracy'])} |"
         )
     lines.append(f"| ResNet-20, drawn by hand |  |  |  | {accuracy(report['resnet20'])} |")
