@@ -40,7 +40,7 @@ class Scale:
 
     preset: of searches and retrainings. enas_epochs: of the searches with shared weights, one after the other.
     evaluations: children that full training gets; generation: so many of them at a time.
-    child_epochs: of each child; retrain_epochs: of what was found.
+    child_epochs: of each child; retrain_epochs: of what was found. image_size: in pixels; None: as they are.
     """
 
     preset: str
@@ -49,12 +49,13 @@ class Scale:
     generation: int
     child_epochs: int
     retrain_epochs: int
+    image_size: int | None
 
 
 SCALES = {
-    "tiny": Scale("quick", (2, 3), 4, 2, 1, 1),  # a few minutes with digits, to see that everything works
-    "small": Scale("cpu", (8, 16, 40), 40, 4, 4, 8),  # two CPU cores, about two hours of full training
-    "paper": Scale("cifar10-fast", (20, 60, 150), 800, 10, 50, 60),
+    "tiny": Scale("quick", (2, 3), 4, 2, 1, 1, None),  # a few minutes with digits, to see that everything works
+    "small": Scale("cpu", (8, 16, 40), 60, 4, 4, 8, 16),  # two CPU cores, about an hour of full training
+    "paper": Scale("cifar10-fast", (20, 60, 150), 800, 10, 50, 60, None),
 }
 
 
@@ -100,7 +101,9 @@ def main(
     settings = {"data": data, "space": space, "scale": scale, "workers": workers, "seed": seed}
     settings |= {"settings": list(assignments)}
     check_settings(output, settings)
-    shared, of_space = ["--preset", sizes.preset, "--data", data], []
+    of_space: list[str] = []
+    shared = ["--preset", sizes.preset, "--data", data]
+    shared += [] if sizes.image_size is None else ["--image-size", str(sizes.image_size)]
     for assignment in assignments:
         (of_space if assignment.startswith("space.") else shared).extend(["--set", assignment])
     common = [*shared, *of_space, "--space", space, "--seed", str(seed)]

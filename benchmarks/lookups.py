@@ -47,9 +47,8 @@ class Play:
 
     def __init__(self, table: Table, name: str, assignments: Sequence[str], seed: int) -> None:
         self.table = table
-        base = update(
-            judged_alone(SearchConfig(), "table"), {"searcher": name, "generation": GENERATIONS.get(name, 10)}
-        )
+        changes = {"searcher": name, "generation": GENERATIONS.get(name, 10), "evolution": {"population": 50}}
+        base = update(judged_alone(SearchConfig(), "table"), changes)
         self.config: SearchConfig = from_text(base, assignments)
         draws = generator(seed, "searcher")
         self.searcher = searchers.build(table.space, self.config, draws, table.network)
@@ -82,7 +81,11 @@ def runs(
     """What `measure` says of one run for each seed; what is in the file `store` already is read."""
     done: dict[int, Any] = {}
     if store.exists():
-        for line in store.read_text().splitlines():
+        lines = store.read_text().splitlines(keepends=True)
+        if lines and not lines[-1].endswith("\n"):  # cut off by a kill
+            store.write_text("".join(lines[:-1]))
+            del lines[-1]
+        for line in lines:
             entry = json.loads(line)
             if entry["settings"] != list(assignments):
                 raise SystemExit(f"{store} must hold runs of {list(assignments)}, but it holds others; give --output")

@@ -53,6 +53,8 @@ def main(
     report: dict[str, Any] = {"environment": versions(), "settings": list(assignments), "tables": {}}
     for path in tables:
         table = load_table(path)
+        if table.name in report["tables"]:
+            raise click.UsageError(f"each --table must be of another space, but two are of {table.name}")
         curves = {
             name: np.array(
                 runs(
@@ -62,15 +64,17 @@ def main(
                     tpe_seeds if name == "tpe" else seeds,
                     picks,
                     processes,
-                    output / f"{path.stem}-{name}.jsonl",
+                    output / f"{table.name}-{name}.jsonl",
                 )
             )
             for name in names or SEARCHERS
         }
+        truth = table.test[np.unique(table.network)]
         report["tables"][table.name] = {
-            "networks": len(table),
+            "architectures": len(table),
+            "networks": len(set(table.network.tolist())),
             "best": 100 * float(table.test.max()),
-            "searchers": {name: summary(table.test, found, curves) for name, found in curves.items()},
+            "searchers": {name: summary(truth, found, curves) for name, found in curves.items()},
         }
     (output / "searchers.json").write_text(json.dumps(report, indent=2) + "\n")
     plot(report, output / "searchers.png")
@@ -113,7 +117,8 @@ def summary(truth: NDArray[np.float64], found: Curves, everyone: dict[str, Curve
 def rows(name: str, found: dict[str, Any]) -> list[str]:
     """The README's table of one table: mean (sd) of the pick's true accuracy, and the paired differences."""
     lines = [
-        f"{name}, {found['networks']:,} networks, the best {found['best']:.2f} %:",
+        f"{name}, {found['architectures']:,} architectures ({found['networks']:,} networks), the best has "
+        f"{found['best']:.2f} %:",
         "",
         f"| searcher | seeds | {' | '.join(f'{n} networks' for n in CHECKPOINTS)} | rank at {CHECKPOINTS[3]} |",
         "|---|--:|" + "--:|" * (len(CHECKPOINTS) + 1),

@@ -130,6 +130,7 @@ def _comparable(result: Result) -> dict[str, Any]:
     del settings["seed"]
     for name in PLACES:
         del settings["data"][name]
+    del settings["table"]
     for section, names in (SIZES if settings["budget"] is not None else {}).items():
         for name in names:
             del (settings[section] if section else settings)[name]

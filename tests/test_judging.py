@@ -152,3 +152,50 @@ def test_the_controller_learns_otherwise_from_such_rewards() -> None:
     assert "lr = 0.01" in printed and 'advantage_scale = "running"' in printed and "power = 3.0" in printed
     typed = enas("search", "--evaluator", "full-training", "--set", "controller.lr=0.5", "--print-config").output
     assert "lr = 0.5" in typed
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        (["--evaluator", "full-training", "--generation", "1"], "--generation must be at least 2 with searcher"),
+        (["--evaluator", "full-training", "--ray-address", "auto"], "--ray-address goes with --executor ray"),
+        (["--evaluator", "full-training", "--set", "weights.steps=5"], "weights.steps=5 must be left out"),
+    ],
+)
+def test_settings_that_would_do_nothing(tmp_path: Path, options: list[str], match: str) -> None:
+    fails("search", *options, "--output", tmp_path / "run", match=match)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_short_evolution_has_a_small_population(chains: Path, tmp_path: Path) -> None:
+    """Else it would be random search: 40 evaluations would not fill a population of 50."""
+    found = {}
+    for name in ("random", "evolution"):
+        looked_up(tmp_path / name, chains, "--searcher", name, "--evaluations", "40")
+        found[name] = [child["arch"] for record in RunFolder(tmp_path / name).records() for child in record["children"]]
+    assert found["random"][:10] == found["evolution"][:10] and found["random"][10:20] != found["evolution"][10:20]
+
+
+def test_several_seeds_with_a_table_that_moved(chains: Path, tmp_path: Path) -> None:
+    table = tmp_path / "first.json"
+    shutil.copy(chains, table)
+    run = [*CPU, "--evaluator", "table", "--table", table, "--evaluations", "20", "--seeds", "2"]
+    assert enas("search", *run, "--output", tmp_path / "run").exit_code == 0
+    whole = checkpoint.read_json(tmp_path / "run" / "result.json")
+    for path in (tmp_path / "run", tmp_path / "run" / "seed-1"):
+        (path / "result.json").unlink()
+    printed = enas("show", tmp_path / "run").output
+    assert "seed 0: finished" in printed and "seed 1: 20 of 20 networks" in printed
+    moved = table.rename(tmp_path / "moved.json")
+    result = enas("search", "--resume", tmp_path / "run", "--table", moved)
+    assert result.exit_code == 0, result.output
+    assert checkpoint.read_json(tmp_path / "run" / "result.json")["statistics"] == whole["statistics"]
+    assert "true test accuracy, from the table" in enas("show", tmp_path / "run").output
+
+
+def test_after_a_search_by_a_table(chains: Path, tmp_path: Path) -> None:
+    """It has neither images to retrain on nor shared weights to score by."""
+    looked_up(tmp_path / "run", chains, "--evaluations", "10")
+    fails("retrain", tmp_path / "run", "--epochs", "1", match="give --data digits")
+    fails("score", tmp_path / "run", "--random", "3", match="must be a search with shared weights, but its evaluator")
+    assert 'name = "digits"' in enas("retrain", tmp_path / "run", "--data", "digits", "--print-config").output

@@ -89,8 +89,7 @@ def test_interrupted_searches_go_on(searched: Path, tmp_path: Path) -> None:
     assert "seed 5: finished" in printed and "seed 6: 1 of 2" in printed and "seed 7: not begun" in printed
     assert f"--resume {path}\n" in printed
     far = [
-        (run["seed"], run["finished"], run["epochs_done"])
-        for run in json.loads(enas("show", path, "--json").output)["runs"]
+        (run["seed"], run["finished"], run["done"]) for run in json.loads(enas("show", path, "--json").output)["runs"]
     ]
     assert far == [(5, True, 2), (6, False, 1), (7, False, 0)]
     assert enas("search", "--resume", path / "seed-6").exit_code == 0  # one of them alone

@@ -22,7 +22,7 @@ def data_line(data: DataSet | TrueAccuracies) -> str:
     from enas.tables import TrueAccuracies
 
     if isinstance(data, TrueAccuracies):
-        return f"{data.name}: {len(data):,} trained networks"
+        return f"{data.name}: {len(data):,} architectures with known accuracies"
     channels, height, width = data.input_shape
     return (
         f"{data.name}: {len(data.train):,} training and {len(data.test):,} test images "
@@ -60,7 +60,8 @@ def print_search_result(path: Path, result: dict[str, Any]) -> None:
     print_found(path, result)
     click.echo(f"result        {path / 'result.json'}")
     click.echo(f"next          enas show {path}")
-    click.echo(f"              enas retrain {path}")
+    images = " --data NAME|DIR" if result["evaluator"] == "table" else ""
+    click.echo(f"              enas retrain {path}{images}")
 
 
 def print_found(path: Path, result: dict[str, Any]) -> None:

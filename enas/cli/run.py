@@ -14,7 +14,7 @@ from enas.cli.jobs import retraining, searching
 from enas.cli.output import print_found, print_networks
 from enas.cli.search import search_options, search_settings
 from enas.cli.targets import REFERENCES, for_network, recipe
-from enas.cli.work import Job, Place, Ready, begun, interruptible, with_images_at, work
+from enas.cli.work import Job, Place, Ready, begun, in_places_of, interruptible, work
 from enas.config import RetrainConfig, RunConfig, SearchConfig
 from enas.errors import UserError
 
@@ -143,12 +143,12 @@ def _run(job: Job[SearchConfig], run_config: SearchConfig, path: Path, *, resumi
 
     found = work(job, run_config, path, resuming=resuming)
     retrain_config, reference = _begun(path)
-    images = RunFolder(path).config(SearchConfig()).data
+    searched = RunFolder(path).config(SearchConfig())
     results = {}
     for name in filter(None, (DERIVED, reference)):
         one = for_network(retrain_config, found["text"], reference if name == reference else None)
-        one = with_images_at(images, one)
-        stored = begun(RetrainConfig(), path / name, images)
+        one = in_places_of(searched, one)
+        stored = begun(RetrainConfig(), path / name, searched)
         if stored is not None:
             one = _as_begun(one, stored, path / name)
         results[name] = work(retraining, one, path / name, resuming=stored is not None, images=found["images"])

@@ -52,6 +52,8 @@ def score(
     wanted = list(dict.fromkeys(_parsed([*_typed(archs), *_listed(file)], run_config.space)))
     if not wanted and num_random is None:
         raise UserError("there must be something to score: give architectures, --file or --random")
+    if run_config.evaluator != "shared-weights":
+        raise UserError(f"{run} must be a search with shared weights, but its evaluator is {run_config.evaluator}")
     if not folder.checkpoint.exists():
         raise UserError(f"{run} must have trained for an epoch, but it has no checkpoint yet; wait or resume it")
     places = {"name": data or run_config.data.name, "folder": data_folder or run_config.data.folder}

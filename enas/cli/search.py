@@ -68,7 +68,8 @@ def search_settings(
             f"--epochs and --budget must not be given together, because a budget decides the number of epochs, but got "
             f"{fields['epochs']} and {run_config.budget}; leave one out"
         )
-    _check_heeded(options.typed(SearchConfig, fields), run_config.evaluator)
+    typed = {assignment.partition("=")[0].strip(): assignment for assignment in assignments}
+    _check_heeded({**options.typed(SearchConfig, fields), **typed}, run_config.evaluator)
     if run_config.evaluator == "table":
         run_config = _in_table_space(run_config, space)
     if run_config.space.name not in SEARCHABLE:
@@ -77,21 +78,22 @@ def search_settings(
 
 
 def _check_heeded(typed: Mapping[str, str], evaluator: str) -> None:
-    """Raise UserError for an option that this evaluator does not heed. typed: options by the path of their setting."""
+    """Raise UserError for what this evaluator does not heed. typed: options and --set, by the path of the setting."""
     for path, option in typed.items():
         if path.startswith(UNHEEDED[evaluator]):
             raise UserError(f"{option} must be left out with --evaluator {evaluator}, where it does nothing")
 
 
 def _in_table_space(run_config: SearchConfig, wanted: str | None) -> SearchConfig:
-    """The configuration with the space of its table. Raises UserError where another was asked for by name."""
+    """The configuration with the space of its table and no images. Raises UserError where another space was named."""
     from enas.tables import load_table
 
     config.check(run_config)
     table = load_table(Path(run_config.table or ""))
     if wanted not in (None, table.space.name):
         raise UserError(f"--space must be the table's, {table.space.name}, but got {wanted}; leave it out")
-    return config.update(run_config, {"space": config.to_dict(table.space.options)})  # type: ignore[no-any-return]
+    found = {"space": config.to_dict(table.space.options), "data": {"name": None}}
+    return config.update(run_config, found)  # type: ignore[no-any-return]
 
 
 @click.command()

@@ -73,7 +73,7 @@ def search_seeds(run_config: SearchConfig, seeds: int, path: Path, *, resuming: 
         for seed in range(run_config.seed, run_config.seed + seeds):
             child = path / f"seed-{seed}"
             click.echo(f"seed {seed}, {seed - run_config.seed + 1} of {seeds}: {child}", err=True)
-            stored = begun(SearchConfig(), child, run_config.data)
+            stored = begun(SearchConfig(), child, run_config)
             one = stored or config.update(run_config, {"seed": seed})
             results[child.name] = work(searching, one, child, resuming=stored is not None)
         with reading(path):
@@ -116,24 +116,32 @@ def _show_finished(path: Path, values: dict[str, Any]) -> None:
 
 
 def _unfinished(path: Path, seeds: int) -> dict[str, Any]:
-    """How far each search of an unfinished folder is, as JSON; epochs: None where it has not begun."""
+    """How far each search of an unfinished folder is, as JSON; planned: None where it has not begun.
+
+    Done and planned count what `unit` says.
+    """
     from enas.runs import RunFolder
 
     run_config = RunFolder(path).config(SearchConfig())
     runs = []
     for seed in range(run_config.seed, run_config.seed + seeds):
         child = RunFolder(path / f"seed-{seed}")
-        stored = begun(SearchConfig(), child.path, run_config.data)
-        done = sum(record["kind"] == "epoch" for record in child.records())
-        epochs = None if stored is None else child.planned_epochs(stored.epochs)
-        runs.append({"seed": seed, "finished": child.result.exists(), "epochs_done": done, "epochs": epochs})
-    return {"kind": KIND, "finished": False, "runs": runs}
+        done, planned = 0, None
+        if run_config.evaluator == "shared-weights":
+            done = sum(record["kind"] == "epoch" for record in child.records())
+            planned = child.planned_epochs(run_config.epochs) if child.begun else None
+        else:
+            done = max((record["evaluations"] for record in child.records()), default=0)
+            planned = run_config.evaluations if child.begun else None
+        runs.append({"seed": seed, "finished": child.result.exists(), "done": done, "planned": planned})
+    unit = "epochs" if run_config.evaluator == "shared-weights" else "networks"
+    return {"kind": KIND, "finished": False, "unit": unit, "runs": runs}
 
 
 def _show_unfinished(path: Path, values: dict[str, Any]) -> None:
     click.echo(f"{path} is not finished; go on: enas search --resume {path}")
     for run in values["runs"]:
-        far = "not begun" if run["epochs"] is None else f"{run['epochs_done']} of {run['epochs']} epochs"
+        far = "not begun" if run["planned"] is None else f"{run['done']} of {run['planned']} {values['unit']}"
         click.echo(f"  seed {run['seed']}: {'finished' if run['finished'] else far}")
 
 

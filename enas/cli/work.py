@@ -16,7 +16,7 @@ import click
 from enas import config
 from enas.cli.output import data_line, duration, reading, runtime_line
 from enas.cli.targets import Config, read_result, start
-from enas.config import DataConfig
+from enas.config import SearchConfig
 from enas.errors import UserError
 from enas.interrupts import Stopped, StopRequest, Terminated
 
@@ -197,19 +197,22 @@ def heard(error: Stopped | KeyboardInterrupt) -> tuple[str, int]:
     return "interrupted", 128 + signal.SIGINT
 
 
-def begun(default: Config, path: Path, images: DataConfig) -> Config | None:
-    """The stored configuration of the run in this folder, its images where `images` says; None where none was begun."""
+def begun(default: Config, path: Path, like: SearchConfig) -> Config | None:
+    """The stored configuration of the run in this folder, in places as `like` has them; None where none was begun."""
     from enas.runs import RunFolder
 
     folder = RunFolder(path)
-    return with_images_at(images, folder.config(default)) if folder.begun else None
+    return in_places_of(like, folder.config(default)) if folder.begun else None
 
 
-def with_images_at(images: DataConfig, run_config: Config) -> Config:
-    """The configuration with its images where `images` says they are."""
+def in_places_of(like: SearchConfig, run_config: Config) -> Config:
+    """The configuration with its images, and its table, where `like` says they are."""
     from enas.runs import PLACES
 
-    return config.update(run_config, {"data": {name: getattr(images, name) for name in PLACES}})  # type: ignore[no-any-return]
+    places: dict[str, Any] = {"data": {name: getattr(like.data, name) for name in PLACES}}
+    if isinstance(run_config, SearchConfig):
+        places["table"] = like.table
+    return config.update(run_config, places)  # type: ignore[no-any-return]
 
 
 def check_images(data: DataSet | TrueAccuracies, fingerprint: str, path: Path) -> None:

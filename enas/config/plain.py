@@ -118,6 +118,17 @@ def _check_evaluator(config: SearchConfig) -> None:
         )
     if config.evaluator == "table" and config.objective.metric == "loss":
         raise UserError("--reward must be accuracy with --evaluator table, because a table holds no losses")
+    alone = config.searcher == "reinforce" and config.controller.advantage == "leave-one-out"
+    if config.evaluator != "shared-weights" and config.generation == 1 and alone:
+        raise UserError(
+            "--generation must be at least 2 with searcher reinforce, which compares the architectures of a generation "
+            "with each other, but got 1; give more, or --set controller.advantage=moving-average"
+        )
+    if config.full_training.ray_address is not None and config.full_training.executor != "ray":
+        raise UserError(
+            f"--ray-address goes with --executor ray, but got {config.full_training.ray_address} with executor "
+            f"{config.full_training.executor}; give --executor ray too"
+        )
     if config.evaluator != "shared-weights" and config.budget is not None:
         raise UserError(
             f"--budget sizes the search with shared weights only, but got evaluator {config.evaluator}; "

@@ -61,7 +61,13 @@ class ControllerConfig(Checked):
 class EvolutionConfig(Checked):
     """Regularised evolution."""
 
-    population: int = setting(50, "architectures of the population (Real et al. 2019: 100)", low=1, high=10**6)
+    population: int | None = setting(
+        None,
+        "architectures of the population (Real et al. 2019: 100; default: 50, but at most a quarter of --evaluations, "
+        "for until it is full architectures are uniform)",
+        low=1,
+        high=10**6,
+    )
     tournament: int = setting(10, "members of which the best one becomes a parent (Real et al.: 25)", low=1, high=10**6)
     random_share: float = setting(0.0, "share of the proposals that are uniform instead of children", low=0, high=1)
 

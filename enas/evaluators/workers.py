@@ -1,8 +1,9 @@
 """Children in processes of this machine: each in one of its own, some at a time.
 
-The processes are forked from a server that has torch loaded and nothing else running, so that one starts in
-milliseconds; it has no thread of torch's, and the server never touches a GPU. Images lie in shared memory. A
-process that dies, hangs or fails is one failed child. None outlives its parent, however that ends.
+The processes are forked from a server that has torch loaded and nothing else running: it has no thread of torch's
+and never touches a GPU. What torch loads when it is first needed each process loads anew, which takes a second.
+Images lie in shared memory. A process that dies, hangs or fails is one failed child. None outlives its parent,
+however that ends.
 """
 
 from __future__ import annotations

@@ -13,11 +13,13 @@ out with the log-probability and policy version of their time, rewards come back
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 
-from enas.config import SearchConfig
+from enas.config import EvolutionConfig, SearchConfig
 from enas.searchers.base import Network, Policy, Proposal, Searcher, Told, observed, uniform
-from enas.searchers.evolution import Evolution
+from enas.searchers.evolution import POPULATION, Evolution
 from enas.searchers.local_search import LocalSearch
 from enas.searchers.random import Random
 from enas.searchers.reinforce import Reinforce, advantages, reinforce_loss, skip_penalty
@@ -56,9 +58,17 @@ def build(
     if config.searcher == "random":
         return Random(space, generator, network)
     if config.searcher == "evolution":
-        return Evolution(space, config.evolution, generator, network)
+        return Evolution(space, _population(config), generator, network)
     if config.searcher == "local-search":
         return LocalSearch(space, config.local_search, generator, network)
     if config.searcher == "tpe":
         return Tpe(space, config.tpe, generator, network)
     return Reinforce(space, config.controller, generator, network)
+
+
+def _population(config: SearchConfig) -> EvolutionConfig:
+    """Evolution's settings, with a population that a short search has filled soon."""
+    size = config.evolution.population
+    if size is None and config.evaluator != "shared-weights":
+        size = max(2, min(POPULATION, config.evaluations // 4))
+    return dataclasses.replace(config.evolution, population=size)

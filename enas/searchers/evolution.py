@@ -26,6 +26,8 @@ from enas.searchers.base import (
 )
 from enas.spaces import Architecture, SearchSpace
 
+POPULATION = 50  # where nothing else is said
+
 
 class Evolution:
     """Uniform architectures until the population is full, then children of the winners of tournaments.
@@ -43,19 +45,18 @@ class Evolution:
         network: Network | None = None,
     ) -> None:
         self.space, self.config, self.generator = space, config, generator
+        self.size = POPULATION if config.population is None else config.population
         self.unrepeated = Unrepeated(space, network)
-        self.population: deque[tuple[Architecture, float]] = deque(
-            maxlen=config.population
-        )  # with reward, oldest first
+        self.population: deque[tuple[Architecture, float]] = deque(maxlen=self.size)  # with reward, oldest first
         self.asked = 0
 
     def sample(self, n: int, generator: torch.Generator) -> list[Architecture]:
         """What `ask` would propose now: uniform architectures while the population fills, then children."""
-        filling = self.asked < self.config.population
+        filling = self.asked < self.size
         return uniform(self.space, n, generator) if filling else self._children(n, generator)
 
     def ask(self, n: int) -> list[Proposal]:
-        filling = max(0, min(n, self.config.population - self.asked))
+        filling = max(0, min(n, self.size - self.asked))
         take, generator = self.unrepeated.take, self.generator
         archs = take(filling, lambda k: uniform(self.space, k, generator), generator)
         archs += take(n - filling, lambda k: self._children(k, generator), generator)

@@ -1,0 +1,80 @@
+"""The arithmetic of the benchmarks' tables."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))  # what is imported from there is forgotten again
+
+
+def find(side: str, text: str, cost: float) -> Any:
+    from efficiency import Find
+
+    return Find(side, f"size {text}", text, cost, 100 * cost)
+
+
+def test_cost_of_an_accuracy() -> None:
+    from efficiency import reached
+
+    costs, accuracies = np.array([1.0, 4.0, 9.0]), np.array([0.5, 0.4, 0.7])
+    assert reached(costs, accuracies, 0.5) == 0.0  # already with the first
+    assert math.isinf(reached(costs, accuracies, 0.71))
+    assert reached(costs, accuracies, 0.7) == pytest.approx(9)
+    assert reached(costs, accuracies, 0.6) == pytest.approx(6)  # half way from 4 to 9, in logarithms
+
+
+def test_factors_say_what_is_a_bound() -> None:
+    from efficiency import FULL, factors
+
+    reinforce, random = FULL
+    finds = [find("ENAS", "a", 2.0), find("ENAS", "worse", 2.0), find("ENAS", "better", 2.0)]
+    finds += [find(side, text, cost) for side in FULL for text, cost in (("b", 10.0), ("c", 40.0))]
+    precise = {"a": [0.65, 0.65001], "worse": [0.1, 0.1001], "better": [0.9, 0.9001], "b": [0.6, 0.60001]}
+    found = factors(finds, precise | {"c": [0.7, 0.70001]})
+    assert [(entry["size"][5:], entry["rival"]) for entry in found] == [
+        (text, side) for text in ("a", "worse", "better") for side in (reinforce, random)
+    ]
+    exact, below, above = (found[i]["time_s"] for i in (0, 2, 4))
+    assert exact["factor"] == "10"  # sqrt(10 * 40) / 2
+    assert set(below.values()) == {"below 5"} and set(above.values()) == {"above 20"}
+    vague = factors(finds, precise | {"c": [0.5, 0.9]})[0]["flops"]
+    assert vague["high"] == "above 20"  # two retrainings that differ say nothing of the mean
+
+
+def test_recipes_must_agree() -> None:
+    from efficiency import check_recipes
+
+    one = {"config": {"epochs": 8, "sgd": {"lr_max": 0.1}, "data": {}, "seed": 0}}
+    check_recipes([one, {"config": {**one["config"], "seed": 1}}])
+    with pytest.raises(SystemExit, match="one recipe, but there are 2"):
+        check_recipes([one, {"config": {**one["config"], "epochs": 9}}])
+
+
+def test_ranks_and_paired_differences() -> None:
+    from searchers import summary
+
+    truth = np.array([0.91, 0.93, 0.92, 0.94])
+    best, second = [94.0] * 5, [93.0] * 5
+    everyone = {"random": np.array([second, best, second]), "evolution": np.array([best, best, best])}
+    found = summary(truth, np.array([best, best, second]), everyone)
+    assert found["rank"] == pytest.approx([4 / 3] * 5) and found["mean"] == pytest.approx([281 / 3] * 5)
+    gap = found["minus"]["random"][0]
+    half = 4.302653 * statistics.stdev([1, 0, 0]) / math.sqrt(3)  # of Student's t with two degrees of freedom
+    assert (gap["mean"], gap["low"], gap["high"]) == pytest.approx((1 / 3, 1 / 3 - half, 1 / 3 + half), rel=1e-5)
+
+
+def test_runs_that_never_get_there_count() -> None:
+    from nasbench_macro import quantiles
+
+    assert quantiles([5.0, None, 1.0, 3.0, 2.0]).tolist() == [1.0, 3.0, math.inf]
