@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -30,6 +30,7 @@ from enas.supernet import Supernet
 from enas.training import Batch, EpochStats, Output, sgd, train_epoch
 
 OnWork = Callable[[int], None]
+BLOCK = 512  # training steps whose architectures are drawn together
 
 
 class Search:
@@ -74,6 +75,7 @@ class Search:
         self.finalist: Standalone | None = None  # the one that is being trained
         self.finalist_state: dict[str, Any] | None = None  # where an earlier session left it
         self.elapsed_before_s = 0.0
+        self._drawn: tuple[tuple[int, int], Sequence[Architecture]] = (-1, -1), ()  # of an epoch's block of steps
         self.overhead_s = 0.0  # of that and of this session: reading images and measuring, before any work
         self.started = time.perf_counter()
 
@@ -106,15 +108,22 @@ class Search:
         """The generator for one purpose of this run."""
         return generator(self.config.seed, purpose)
 
-    def sample(self, n: int, draws: torch.Generator) -> list[Architecture]:
-        """Architectures to train weights on."""
-        return searchers.uniform(self.space, n, draws) if self.warmup else self.searcher.sample(n, draws)
+    def architectures(self, step: int) -> Sequence[Architecture]:
+        """Those that a step of this epoch trains. The searcher rests meanwhile, so many steps' are drawn at once."""
+        block, position = divmod(step, BLOCK)
+        if (self.epoch, block) != self._drawn[0]:
+            n = min(BLOCK, self.steps - block * BLOCK) * self.config.weights.architectures_per_step
+            draws = self.draws(f"architectures/{self.epoch}/{block}")
+            archs = searchers.uniform(self.space, n, draws) if self.warmup else self.searcher.sample(n, draws)
+            self._drawn = (self.epoch, block), archs
+        first = position * self.config.weights.architectures_per_step
+        return self._drawn[1][first : first + self.config.weights.architectures_per_step]
 
     def model(self, images: Tensor, step: int) -> Iterator[Output]:
         """The supernet's output for the architectures of one training step, as many at a time as fit."""
         weights = self.config.weights
         done = self.epoch * self.steps + step
-        archs = self.sample(weights.architectures_per_step, self.draws(f"architectures/{done}"))
+        archs = self.architectures(step)
         drop_path = weights.drop_path * done / (self.config.epochs * self.steps)
         noise = Noise(derived_seed(self.config.seed, f"noise/{done}"), weights.dropout, drop_path)
         for i in range(0, len(archs), self.chunk):

@@ -129,6 +129,11 @@ def test_rungs_grow_by_a_factor_up_to_the_end(epochs: int, eta: int, first: int)
     assert all(later // eta == earlier for earlier, later in zip(rungs, rungs[1:], strict=False))
 
 
+def test_epochs_of_a_child_on_average() -> None:
+    assert FullTrainingConfig(epochs=8).epochs_each == 8
+    assert FullTrainingConfig(epochs=8, halving_eta=2).epochs_each == 2 + 2 / 2 + 4 / 4  # all, a half, a quarter
+
+
 def test_a_halving_that_stops_nobody_is_refused() -> None:
     with pytest.raises(UserError, match="halving_eta must be 0 .off. or at least 2, but got 1"):
         FullTrainingConfig(halving_eta=1)

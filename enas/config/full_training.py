@@ -66,3 +66,11 @@ class FullTrainingConfig(Checked):
         while self.halving_eta and found[-1] // self.halving_eta >= self.halving_first:
             found.append(found[-1] // self.halving_eta)
         return tuple(reversed(found))
+
+    @property
+    def epochs_each(self) -> float:
+        """Epochs of a child on average, in large batches: fewer than all where some are stopped early."""
+        ends = self.rungs
+        spans = [end - start for start, end in zip((0, *ends), ends, strict=False)]
+        shares = (float(max(1, self.halving_eta)) ** -i for i in range(len(spans)))
+        return sum(span * share for span, share in zip(spans, shares, strict=True))

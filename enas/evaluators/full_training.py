@@ -39,7 +39,7 @@ from enas.objective import Scores
 from enas.plan import TRAINING_COST
 from enas.runtime import Runtime, derived_seed, generator
 from enas.spaces import Architecture, SearchSpace
-from enas.standalone import Standalone
+from enas.standalone import OutOfMemory, Standalone
 
 PROBES = 3  # architectures that the forecast runs
 CHILDREN, PAUSED = "children.jsonl", "paused"  # in the run folder: the cache; children between two rungs
@@ -138,18 +138,26 @@ class FullTraining:
         return signature(self.graph(arch))
 
     def work_units(self, evaluations: int) -> int:
-        """Images to train on, where every child is trained to the end."""
-        return evaluations * self.settings.epochs * training_images(len(self.train), self.settings.sgd.batch_size)
+        """Images to train on."""
+        images = training_images(len(self.train), self.settings.sgd.batch_size)
+        return round(evaluations * self.settings.epochs_each) * images
 
-    def forecast_s(self, evaluations: int) -> float:
-        """Seconds of so many evaluations, from a few steps of uniform architectures."""
+    def forecast_s(self, evaluations: int) -> float | None:
+        """Seconds of so many evaluations, from a few steps of uniform architectures.
+
+        None where memory is too small for one of them: that will be the failure of some children.
+        """
         archs = searchers.uniform(self.space, PROBES, generator(self.seed, "forecast"))
         sgd, epochs = self.settings.sgd, self.settings.epochs
-        seconds = [
-            Standalone(self.graph(arch), self.data, self.train, sgd, epochs, self.seed, self.runtime).epoch_s()
-            for arch in archs
-        ]  # workers share the cores, so that several get about as much done as one
-        return evaluations * epochs * sum(seconds) / len(seconds)
+        try:
+            seconds = [
+                Standalone(self.graph(arch), self.data, self.train, sgd, epochs, self.seed, self.runtime).epoch_s()
+                for arch in archs
+            ]
+        except OutOfMemory:
+            return None
+        # workers share the cores, so that several get about as much done as one
+        return evaluations * self.settings.epochs_each * sum(seconds) / len(seconds)
 
     def flops(self, arch: Architecture) -> float:
         """Floating-point operations of the child's training and judging so far."""
