@@ -79,7 +79,7 @@ def assert_same_run(a: RunFolder, b: RunFolder) -> None:
     ours, theirs = checkpoint.load(a.checkpoint), checkpoint.load(b.checkpoint)
     for name, tensor in ours["supernet"].items():
         assert torch.equal(tensor, theirs["supernet"][name]), name
-    for name, tensor in ours["searcher"]["controller"].items():
+    for name, tensor in ours["searcher"].get("controller", {}).items():
         assert torch.equal(tensor, theirs["searcher"]["controller"][name]), name
 
 
@@ -168,6 +168,15 @@ def test_checkpoint_of_another_run_is_refused(tmp_path: Path, digits: DataSet, w
     folder.checkpoint.write_bytes(whole.checkpoint.read_bytes())
     with pytest.raises(UserError, match="must belong to this run's configuration"):
         search(other, digits, folder, runtime.start(other))
+
+
+@pytest.mark.parametrize("searcher", ["evolution", "local-search", "tpe"])
+def test_other_searchers_resume_as_if_never_stopped(tmp_path: Path, digits: DataSet, searcher: str) -> None:
+    run_config = tiny(f"searcher={searcher}", "evolution.population=3")
+    whole, cut = run(tmp_path / "whole", digits, run_config), tmp_path / "cut"
+    assert any(record["reward"] is not None for record in whole.records()[:3])
+    run(cut, digits, run_config, stop_after=2)
+    assert_same_run(run(cut, digits, run_config), whole)
 
 
 def test_broken_checkpoints_are_refused(tmp_path: Path, digits: DataSet, whole: RunFolder) -> None:
