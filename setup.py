@@ -32,6 +32,7 @@ setup(
         "svhn": ["scipy>=1.11"],  # torchvision reads this set's files with it
         "dev": [
             "pytest>=8",
+            "pytest-xdist>=3.5",
             "hypothesis>=6.100",
             "ruff>=0.6",
             "mypy>=1.11",
