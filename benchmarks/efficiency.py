@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import statistics
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +56,7 @@ class Scale:
 
 SCALES = {
     "tiny": Scale("quick", (2, 3), 4, 2, 1, 1, None),  # a few minutes with digits, to see that everything works
-    "small": Scale("cpu", (8, 16, 40), 60, 4, 4, 8, 16),  # two CPU cores, about an hour of full training
+    "small": Scale("cpu", (6, 12, 30), 48, 4, 3, 6, 16),  # two CPU cores, about two hours
     "paper": Scale("cifar10-fast", (20, 60, 150), 800, 10, 50, 60, None),
 }
 
@@ -79,7 +81,7 @@ class Find:
     type=click.Choice(list(SCALES)),
     help="small: two CPU cores; paper: a GPU; tiny: to try it",
 )
-@click.option("--workers", default=2, type=click.IntRange(1), help="children trained at the same time")
+@click.option("--workers", default=2, type=click.IntRange(1), help="children or retrainings at the same time")
 @click.option("--seeds", default=3, type=click.IntRange(2), help="retrainings of each network")
 @click.option("--seed", default=0, type=click.IntRange(0), help="seed of the searches")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="a setting of space.* or data.*")
@@ -109,8 +111,7 @@ def main(
     common = [*shared, *of_space, "--space", space, "--seed", str(seed)]
     finds = shared_weights(output, sizes, common) + full_training(output, sizes, common, workers)
     texts = sorted({find.text for find in finds})
-    results = {text: retrained(output, text, sizes, [*shared, *of_space], seeds) for text in texts}
-    results[REFERENCE] = retrained(output, REFERENCE, sizes, shared, seeds)
+    results = retrained(output, [*texts, REFERENCE], sizes, shared, of_space, seeds, workers)
     check_recipes([result for found in results.values() for result in found])
     accuracies = {text: [result["test_accuracy"] for result in found] for text, found in results.items()}
     hand_drawn = accuracies.pop(REFERENCE)
@@ -155,15 +156,31 @@ def full_training(output: Path, sizes: Scale, common: list[str], workers: int) -
     return finds
 
 
-def retrained(output: Path, text: str, sizes: Scale, shared: list[str], seeds: int) -> list[dict[str, Any]]:
-    """Results of an architecture (or of ResNet-20, under its name), retrained with each seed."""
-    name = text if text == REFERENCE else hashlib.sha256(text.encode()).hexdigest()[:12]
-    what = ["--reference", REFERENCE] if text == REFERENCE else [text]
-    arguments = [*what, *shared, "--epochs", str(sizes.retrain_epochs)]
-    return [
-        enas("retrain", output / "retrained" / f"{name}-{seed}", [*arguments, "--seed", str(seed)])
-        for seed in range(seeds)
-    ]
+def retrained(
+    output: Path, texts: list[str], sizes: Scale, shared: list[str], of_space: list[str], seeds: int, workers: int
+) -> dict[str, list[dict[str, Any]]]:
+    """Results of every architecture (or of ResNet-20, under its name) with each seed; `workers` retrainings at once."""
+    epochs = ["--epochs", str(sizes.retrain_epochs)]
+    threads = ["--set", f"threads={max((os.cpu_count() or 1) // workers, 1)}"]
+    with ThreadPoolExecutor(workers) as pool:
+        runs = {}
+        for text in texts:
+            name = text if text == REFERENCE else hashlib.sha256(text.encode()).hexdigest()[:12]
+            what = ["--reference", REFERENCE] if text == REFERENCE else [text, *of_space]
+            runs[text] = [
+                pool.submit(
+                    enas,
+                    "retrain",
+                    output / "retrained" / f"{name}-{seed}",
+                    [*what, *shared, *epochs, *threads, "--seed", str(seed)],
+                )
+                for seed in range(seeds)
+            ]
+        try:
+            return {text: [run.result() for run in of_text] for text, of_text in runs.items()}
+        except BaseException:  # an interrupted or failed run: those not begun are for the next call
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def check_recipes(results: list[dict[str, Any]]) -> None:
