@@ -56,7 +56,7 @@ class Scale:
 
 SCALES = {
     "tiny": Scale("quick", (2, 3), 4, 2, 1, 1, None),  # a few minutes with digits, to see that everything works
-    "small": Scale("cpu", (6, 12, 30), 48, 4, 3, 6, 16),  # two CPU cores, about two hours
+    "small": Scale("cpu", (6, 12, 24), 40, 4, 2, 5, 16),  # two CPU cores, about two hours
     "paper": Scale("cifar10-fast", (20, 60, 150), 800, 10, 50, 60, None),
 }
 
