@@ -56,7 +56,7 @@ class Scale:
 
 SCALES = {
     "tiny": Scale("quick", (2, 3), 4, 2, 1, 1, None),  # a few minutes with digits, to see that everything works
-    "small": Scale("cpu", (6, 12, 24), 40, 4, 2, 5, 16),  # two CPU cores, about two hours
+    "small": Scale("cpu", (6, 12, 24), 40, 4, 2, 2, 16),  # two CPU cores, two to three hours
     "paper": Scale("cifar10-fast", (20, 60, 150), 800, 10, 50, 60, None),
 }
 
@@ -265,6 +265,7 @@ def accuracy(values: list[float]) -> str:
 def plot(report: dict[str, Any], path: Path) -> None:
     """Test accuracy of what was found over time and over operations, both on a log axis, with the sd."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     figure = Figure(figsize=(10, 4), layout="constrained")
     hand_drawn = 100 * statistics.mean(report["resnet20"])
@@ -282,6 +283,9 @@ def plot(report: dict[str, Any], path: Path) -> None:
             axes.errorbar([f[cost] / unit for f in finds], means, spreads, marker="o", capsize=3, label=side)
         axes.axhline(hand_drawn, color="grey", linestyle=":", label="ResNet-20, drawn by hand")
         axes.set(xscale="log", xlabel=label, ylabel="test accuracy after retraining, %")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.legend(fontsize="small")
     figure.savefig(path, dpi=150)
 
