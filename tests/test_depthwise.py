@@ -64,11 +64,13 @@ def test_the_formula_is_exact(kernel: int, stride: int, size: tuple[int, int]) -
 @each_case
 def test_bfloat16_is_as_exact_as_torchs(kernel: int, stride: int, size: tuple[int, int]) -> None:
     """Both get the same numbers, and sum in float32; a result in bfloat16 is off by up to 2^-9 of itself.
-    The gradient of the output is rounded too before either sees it. 2^-7 leaves room for the two together."""
+    The gradient of the output is rounded too before either sees it. 2^-7 leaves room for the two together, where the
+    processor has instructions for it; elsewhere torch rounds on the way, in its own backward pass too."""
+    exact = 2**-7 if torch.cpu._is_avx512_bf16_supported() else 2**-5
     x, weight = case(kernel, size, torch.bfloat16)
     ours = run(depthwise, x, weight, stride)
     close(ours, run(depthwise_plain, x, weight, stride), 2**-7)
-    close(ours, run(depthwise_plain, x.double(), weight.double(), stride), 2**-7)
+    close(ours, run(depthwise_plain, x.double(), weight.double(), stride), exact)
 
 
 @each_case
