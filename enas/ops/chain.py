@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from enas.graph import Shape
 from enas.ops.context import Context
 from enas.ops.heads import features
-from enas.ops.layers import pool, total
+from enas.ops.layers import StridedConv, pool, total
 
 
-class RectConv(nn.Conv2d):
+class RectConv(StridedConv):
     """height x width convolution (odd sizes) at a stride, nothing else: sizes are divided and rounded up."""
 
     # Batch norm cancels the scale of these weights, but the smaller they are the further a step turns them, and shared

@@ -53,6 +53,19 @@ class Depthwise(nn.Conv2d):
         return depthwise(x, self.weight, self.stride[0])
 
 
+class StridedConv(nn.Conv2d):
+    """A convolution at a stride; a 1x1 convolution reads every second pixel itself.
+
+    Given the stride, oneDNN computes a wrong gradient of 1x1 weights and writes beyond its memory, for a few channels
+    in float32 with one thread on a processor with AVX2 alone (torch 2.14: jit_1x1:avx2, backward_weights).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kernel_size != (1, 1):
+            return super().forward(x)
+        return F.conv2d(x[:, :, :: self.stride[0], :: self.stride[1]], self.weight)
+
+
 class Halving(nn.Module):
     """Halves the resolution: 1x1 convolutions of the pixels in even and in odd rows and columns, joined.
 
@@ -71,7 +84,8 @@ class Halving(nn.Module):
 
 
 def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False)
+    kind = nn.Conv2d if stride == 1 else StridedConv
+    return kind(in_channels, out_channels, kernel, stride, kernel // 2, bias=False)
 
 
 def pointwise(in_shape: Shape, shape: Shape) -> nn.Module:

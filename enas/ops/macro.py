@@ -17,17 +17,11 @@ class ConvNorm(nn.Module):
 
     def __init__(self, in_shapes: Sequence[Shape], shape: Shape, running: bool, *, kernel: int, relu: bool) -> None:
         super().__init__()
-        stride = stride_between(in_shapes[0], shape)
-        # A 1x1 convolution reads every second pixel itself: given a stride, oneDNN's gradient of the input writes
-        # beyond its memory for a few channels (torch 2.14, processors with AVX2 alone).
-        self.step = stride if kernel == 1 else 1
-        self.conv = conv(in_shapes[0][0], shape[0], kernel, 1 if kernel == 1 else stride)
+        self.conv = conv(in_shapes[0][0], shape[0], kernel, stride_between(in_shapes[0], shape))
         self.norm = BatchNorm(shape[0], running)
         self.relu = relu
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        if self.step > 1:
-            x = x[:, :, :: self.step, :: self.step]
         x = self.norm(self.conv(x), context)
         return F.relu(x) if self.relu else x
 
