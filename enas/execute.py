@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from enas.graph import Graph, MergedGraph, Node, merge
+from enas.graph import Graph, MergedGraph, Node
 from enas.ops import Context, Noise, build, drop_path
 from enas.sliced import Sliced
 
@@ -20,13 +20,22 @@ Modules = Callable[[Node], Callable[..., Tensor]]
 
 
 def module_getter(modules: Mapping[str, nn.Module]) -> Modules:
-    """A function from node to its operation: by weight key, at the node's size, or a fresh weightless one."""
+    """A function from node to its operation: by weight key, at the node's size, or a fresh weightless one.
+
+    For one pass: weights of a size that are joined from parts are joined once.
+    """
+    parts: dict[tuple[object, ...], Callable[..., Tensor]] = {}
 
     def get(node: Node) -> Callable[..., Tensor]:
         if not node.key:
             return _weightless(node.op, node.in_shapes, node.shape)
         module = modules[node.key]
-        return module.part(node) if isinstance(module, Sliced) else module
+        if not isinstance(module, Sliced):
+            return module
+        size = (node.key, node.op, node.in_shapes, node.shape)
+        if size not in parts:
+            parts[size] = module.part(node)
+        return parts[size]
 
     return get
 
@@ -46,9 +55,8 @@ def run_tapped(
 ) -> tuple[Tensor, Tensor | None]:
     """The same, and the output of node `tap` [N, C, H, W] if one is named."""
     values: list[Tensor | None] = [images]
-    uses = _uses(graph.nodes)
-    if tap is not None:
-        uses[tap] += 1
+    outputs = (len(graph.nodes) - 1,) if tap is None else (len(graph.nodes) - 1, tap)
+    uses = MergedGraph(graph.nodes, outputs).uses()
     for node in graph.nodes[1:]:
         context = Context(1, noise, node.key)
         values.append(drop_path(modules(node)(*(values[i] for i in node.inputs), context=context), node, context))
@@ -57,7 +65,7 @@ def run_tapped(
 
 
 def run_merged(
-    graphs: Sequence[Graph],
+    merged: MergedGraph,
     modules: Modules,
     images: Tensor,
     noise: Noise | None = None,
@@ -68,13 +76,10 @@ def run_merged(
     Nodes that use the same weights on different inputs run as one call on the stacked batch where an
     input has fewer than `concat_below` numbers; above that, copying costs more than it saves.
     """
-    merged: MergedGraph = merge(graphs)
     values: list[Tensor | None] = [None] * len(merged.nodes)
     values[0] = images
-    uses = _uses(merged.nodes)
-    for output in merged.outputs:
-        uses[output] += 1
-    for call in merged.calls():
+    uses = merged.uses()
+    for call in merged.calls(together=concat_below > 0):
         nodes = [merged.nodes[i] for i in call]
         module = modules(nodes[0])
         if len(call) > 1 and _value(values, nodes[0].inputs[0]).numel() < concat_below:
@@ -100,15 +105,6 @@ def _value(values: Sequence[Tensor | None], position: int) -> Tensor:
     value = values[position]
     assert value is not None, "a value was freed before its last use"
     return value
-
-
-def _uses(nodes: Sequence[Node]) -> list[int]:
-    """How many nodes read each node."""
-    uses = [0] * len(nodes)
-    for node in nodes:
-        for i in node.inputs:
-            uses[i] += 1
-    return uses
 
 
 def _release(node: Node, values: list[Tensor | None], uses: list[int]) -> None:

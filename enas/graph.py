@@ -8,11 +8,14 @@ Shapes are (C, H, W), without the batch.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 Shape = tuple[int, int, int]
+Calls = list[tuple[int, ...]]  # positions of nodes that run together, in order
 INPUT = "input"
+WORK = 4  # tensors of an operation's output's size that it has at once: stacked inputs, the output, what lies between
 # operations whose inputs have no order
 COMMUTATIVE = frozenset({"sum", "sum_norm", "sum_relu", "sum_norm_relu", "sum_bias"})
 
@@ -66,12 +69,16 @@ class MergedGraph:
     nodes: tuple[Node, ...]
     outputs: tuple[int, ...]
 
-    def calls(self) -> list[tuple[int, ...]]:
-        """Nodes to run together, in order: same operation, weights and input shapes, on different inputs.
+    def calls(self, together: bool) -> Calls:
+        """The nodes in an order in which they can run.
 
-        Nodes of one call have the same depth (longest path from the images), so all their inputs are
-        there when the call's turn comes.
+        together: nodes with the same operation, weights and input shapes, on different inputs, are one call. They have
+        the same depth (longest path from the images), so all their inputs are there when the call's turn comes.
+        Else one node at a time, one graph after the other: what a node needs was then computed shortly before, where
+        neighbouring graphs share their beginnings, and few values wait for a later use.
         """
+        if not together:
+            return [(i,) for i in range(1, len(self.nodes))]
         depth = [0] * len(self.nodes)
         groups: dict[tuple[object, ...], list[int]] = {}
         for i, node in enumerate(self.nodes[1:], start=1):
@@ -79,6 +86,31 @@ class MergedGraph:
             groups.setdefault((depth[i], node.op, node.key, node.in_shapes, node.shape, node.drop), []).append(i)
         # Python's sort is stable, so calls of one depth keep the order in which the graphs named them
         return [tuple(ids) for key, ids in sorted(groups.items(), key=lambda item: item[0][0])]  # type: ignore[arg-type, return-value]
+
+    def uses(self) -> list[int]:
+        """How often each node's value is read, by other nodes and as an output."""
+        uses = [0] * len(self.nodes)
+        for node in self.nodes:
+            for i in node.inputs:
+                uses[i] += 1
+        for output in self.outputs:
+            uses[output] += 1
+        return uses
+
+    def most_live(self, calls: Calls) -> int:
+        """The most numbers that there are at a time for each image, by estimate: values are freed at their last use."""
+        uses, size = self.uses(), [math.prod(node.shape) for node in self.nodes]
+        live = most = size[0]
+        for call in calls:
+            made = sum(size[i] for i in call)
+            most = max(most, live + WORK * made)
+            live += made
+            for i in call:
+                for j in self.nodes[i].inputs:
+                    uses[j] -= 1
+                    if uses[j] == 0:
+                        live -= size[j]
+        return most
 
 
 class GraphBuilder:

@@ -22,7 +22,7 @@ from enas.ops import Noise
 from enas.plan import TRAINING_COST, Work, weight_steps
 from enas.records import EpochRecord, Record, collapse_warning, difference, mean
 from enas.runs import RunFolder, identity
-from enas.runtime import Runtime, derived_seed, generator
+from enas.runtime import GIB, Runtime, derived_seed, generator
 from enas.search_checkpoint import Within
 from enas.spaces import Architecture
 from enas.standalone import Standalone
@@ -62,7 +62,9 @@ class Search:
         self.supernet = Supernet(self.space, generator(seed, "supernet")).to(runtime.device)
         self.optimizer = sgd(self.supernet, run_config.weights)
         self.searcher = searchers.build(self.space, run_config, generator(seed, "searcher"))
-        self.evaluator = SharedWeights(self.supernet, self.space, runtime)
+        self.evaluator = SharedWeights(
+            self.supernet, self.space, runtime, runtime.share_of_memory(run_config.weights.scoring_memory_gib)
+        )
         self.chunk = run_config.weights.architectures_per_step  # architectures trained in one pass
         self.keeper = Keeper(self.save, 60 * run_config.checkpoint_minutes, stop)
         self.identity = identity(run_config, data.fingerprint(), data.augmentation)
@@ -209,7 +211,7 @@ class Search:
             if told
             else None,
             training_chunk=self.chunk,
-            scoring_chunk=self.evaluator.per_pass,
+            scoring_memory_gib=self.evaluator.memory / GIB,
             entropy=entropy,
             entropy_share=entropy / sum(uniform.values()),
             entropy_shares={group: figures.entropies[group] / nats for group, nats in uniform.items()},

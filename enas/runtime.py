@@ -20,6 +20,7 @@ from enas.config import RunConfig
 from enas.errors import UserError
 
 T = TypeVar("T")
+GIB = 1 << 30
 logger = logging.getLogger(__name__)
 
 
@@ -51,6 +52,12 @@ class Runtime:
             return run()
         self.release_memory()
         return None
+
+    def share_of_memory(self, gib: float | None) -> int:
+        """Bytes for one purpose: as many GiB, or 2, or a quarter of a GPU's memory, free or not."""
+        if gib is None and self.device.type == "cuda":
+            return int(torch.cuda.get_device_properties(self.device).total_memory // 4)
+        return int((2 if gib is None else gib) * GIB)
 
     def release_memory(self) -> None:
         """Hand back what the allocator keeps for later: after memory ran out."""

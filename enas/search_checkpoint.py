@@ -15,7 +15,7 @@ from enas.training import EpochState, EpochStats
 if TYPE_CHECKING:
     from enas.phases import Search
 
-SCHEMA = 3
+SCHEMA = 4
 
 
 @dataclass
@@ -48,7 +48,7 @@ def state_of(search: Search) -> dict[str, Any]:
         "epoch": search.epoch,
         "sizes": sizes(search.config),
         "within": search.within.state_dict(),
-        "chunks": [search.chunk, search.evaluator.per_pass],
+        "limits": [search.chunk, search.evaluator.memory],
         "num_records": search.num_records,
         "done": asdict(search.done),
         "macs": [search.training_macs, search.evaluator.macs],
@@ -75,7 +75,7 @@ def take_over(search: Search, state: Mapping[str, Any]) -> None:
         search.epoch, search.derived = state["epoch"], state["derived"]
         search.config = with_sizes(search.initial, state["sizes"])
         search.within, search.finalist_state = Within.restored(state["within"]), state["finalist"]
-        search.chunk, search.evaluator.per_pass = state["chunks"]
+        search.chunk, search.evaluator.memory = state["limits"]
         search.training_macs, search.evaluator.macs = state["macs"]
         search.num_records, search.elapsed_before_s = state["num_records"], state["elapsed_s"]
         search.overhead_s, search.done = state["overhead_s"], Work(**state["done"])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from enas.execute import module_getter, run_merged, run_plain
-from enas.graph import Graph, Node
+from enas.graph import Graph, MergedGraph, Node, merge
 from enas.ops import Noise, build, initialise
 from enas.sliced import Sliced
 from enas.spaces import SearchSpace
@@ -36,13 +36,22 @@ class Supernet(nn.Module):
 
     def forward(self, images: Tensor, graphs: Sequence[Graph], noise: Noise | None = None) -> Tensor:
         """Logits [A, N, classes] of A graphs on images [N, C, H, W], in one merged pass."""
-        below = CONCAT_BELOW.get(images.device.type, 0)
-        return run_merged(graphs, module_getter(self.weights), images, noise, below)  # type: ignore[arg-type]
+        return self.run(images, merge(graphs), noise)
+
+    def run(self, images: Tensor, merged: MergedGraph, noise: Noise | None = None) -> Tensor:
+        """The same of graphs that are merged already."""
+        below = concat_below(images.device)
+        return run_merged(merged, module_getter(self.weights), images, noise, below)  # type: ignore[arg-type]
 
     def forward_plain(self, images: Tensor, graphs: Sequence[Graph], noise: Noise | None = None) -> Tensor:
         """The same, one graph after the other: slower, simpler, what `forward` is tested against."""
         modules = module_getter(self.weights)  # type: ignore[arg-type]
         return torch.stack([run_plain(graph, modules, images, noise) for graph in graphs])
+
+
+def concat_below(device: torch.device) -> int:
+    """Numbers in an input below which several architectures are stacked there. 0: never."""
+    return CONCAT_BELOW.get(device.type, 0)
 
 
 def _shared(nodes: Sequence[Node], generator: torch.Generator) -> nn.Module:

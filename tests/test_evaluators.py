@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -14,9 +13,9 @@ from torch import Tensor
 from enas.config import ObjectiveConfig
 from enas.errors import UserError
 from enas.evaluators import SharedWeights
-from enas.graph import Graph
+from enas.graph import MergedGraph
 from enas.objective import Scores, rewards
-from enas.runtime import Runtime
+from enas.runtime import GIB, Runtime
 from enas.supernet import Supernet
 from enas.training import evaluate
 from tests.toys import images, macro, random_archs, seeded
@@ -70,18 +69,18 @@ def test_shared_weights_score_equals_one_by_one_and_scores_duplicates_once(monke
     batches = [(images(7, (3, 8, 8)), labels[:7]), (images(5, (3, 8, 8), seed=1), labels[7:])]
     alone = [SharedWeights(supernet, space, CPU).score([arch], batches) for arch in archs]
     passes: list[int] = []
-    forward = Supernet.forward
+    original = Supernet.run
 
-    def counted(self: Supernet, x: Tensor, graphs: Sequence[Graph], noise: Any = None) -> Tensor:
-        passes.append(len(graphs))
-        return forward(self, x, graphs, noise)
+    def counted(self: Supernet, x: Tensor, merged: MergedGraph, noise: Any = None) -> Tensor:
+        passes.append(len(merged.outputs))
+        return original(self, x, merged, noise)
 
-    monkeypatch.setattr(Supernet, "forward", counted)
+    monkeypatch.setattr(Supernet, "run", counted)
     asked = [*archs, archs[0], archs[2], archs[0]]
-    for per_pass, expected in ((1, [1] * 10), (2, [2, 2, 2, 2, 1, 1]), (8, [5, 5])):
+    for memory, expected in ((1, [1] * 10), (GIB, [5, 5])):
         passes.clear()
         work: list[int] = []
-        scores = SharedWeights(supernet, space, CPU, per_pass).score(asked, batches, work.append)
+        scores = SharedWeights(supernet, space, CPU, memory).score(asked, batches, work.append)
         assert passes == expected and sum(work) == 5 * 12 and scores.images == 12
         order = [0, 1, 2, 3, 4, 0, 2, 0]
         for i, arch in enumerate(order):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from enas.graph import Graph, GraphBuilder, MergedGraph, Node, merge, signature
+from enas.graph import WORK, Graph, GraphBuilder, MergedGraph, Node, merge, signature
 from enas.spaces import Architecture, MacroSpace, MicroSpace
 from tests.toys import all_archs, macro, macro_cases, micro, micro_cases, random_archs
 
@@ -131,7 +131,7 @@ def test_merged_graphs_compute_what_each_alone_does(case: tuple[MacroSpace, list
 def test_calls_hold_every_node_once_and_after_its_inputs(case: tuple[MacroSpace, list[Architecture]]) -> None:
     space, archs = case
     merged = merge([space.graph(arch) for arch in archs])
-    calls = merged.calls()
+    calls = merged.calls(together=True)
     assert sorted(i for call in calls for i in call) == list(range(1, len(merged.nodes)))
     done = {0}
     for call in calls:
@@ -142,13 +142,38 @@ def test_calls_hold_every_node_once_and_after_its_inputs(case: tuple[MacroSpace,
         done |= set(call)
 
 
+@settings(max_examples=50)
+@given(macro_cases())
+def test_one_at_a_time_keeps_the_graphs_order_and_few_values(case: tuple[MacroSpace, list[Architecture]]) -> None:
+    space, archs = case
+    graphs = [space.graph(arch) for arch in sorted(archs, key=lambda arch: arch.choices)]
+    merged = merge(graphs)
+    calls = merged.calls(together=False)
+    assert calls == [(i,) for i in range(1, len(merged.nodes))]
+    alone = max(merge([graph]).most_live(merge([graph]).calls(together=False)) for graph in graphs)
+    assert alone <= merged.most_live(calls)
+
+
+def test_the_most_live_numbers_of_a_graph_known_by_hand() -> None:
+    builder = GraphBuilder((3, 4, 4))  # 48 numbers
+    first = builder.add("conv_3x3", (0,), SHAPE, "a")  # 32
+    second = builder.add("conv_3x3", (first,), SHAPE, "b")
+    total = builder.add("sum", (first, second), SHAPE)
+    builder.add("classifier", (total,), (5, 1, 1), "c")
+    merged = merge([builder.graph()])
+    assert merged.uses() == [1, 2, 1, 1, 1]
+    # while an operation works: the images for the first; `first` for the second, and both for their sum
+    expected = max(48 + WORK * 32, 32 + WORK * 32, 64 + WORK * 32, 32 + WORK * 5)
+    assert merged.most_live(merged.calls(together=False)) == merged.most_live(merged.calls(together=True)) == expected
+
+
 def test_same_weights_on_different_inputs_are_one_call() -> None:
     space = macro(2)
     # layer 1 differs, layer 2 uses the same operation
     merged = merge([space.graph(Architecture("macro", (op, 0, 0))) for op in range(6)])
 
     def sizes(key: str) -> list[int]:
-        return [len(call) for call in merged.calls() if merged.nodes[call[0]].key == key]
+        return [len(call) for call in merged.calls(together=True) if merged.nodes[call[0]].key == key]
 
     assert sizes("layer2/conv_3x3") == [6]
     assert sizes("layer1/norm") == [6]
@@ -169,7 +194,7 @@ def test_merging_keeps_what_is_dropped_apart_and_finds_what_is_shared() -> None:
     # the same weights, dropped more or less often: two nodes and two calls
     merged = merge([graph(0.5), graph(0.25)])
     assert [node.drop for node in merged.nodes] == [0.0, 0.5, 0.25]
-    assert merged.calls() == [(1,), (2,)]
+    assert merged.calls(together=True) == [(1,), (2,)]
 
 
 def test_the_auxiliary_node_is_where_the_space_put_it() -> None:

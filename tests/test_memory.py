@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,17 @@ import torch
 from torch import Tensor
 
 from enas import checkpoint, runtime
+from enas import supernet as supernet_module
 from enas.budget import plan
 from enas.data import DataSet, load
 from enas.errors import UserError
 from enas.evaluators import SharedWeights
-from enas.graph import Graph
+from enas.graph import MergedGraph
 from enas.network import Network
 from enas.phases import Search
 from enas.records import FinalistRecord
 from enas.runs import RunFolder
-from enas.runtime import Runtime
+from enas.runtime import GIB, Runtime
 from enas.search import search
 from enas.supernet import Supernet
 from tests.test_search import assert_same_run, comparable, tiny
@@ -38,16 +39,16 @@ def digits() -> DataSet:
 def limit(monkeypatch: pytest.MonkeyPatch, training: int, scoring: int) -> list[tuple[str, int]]:
     """Let passes of more architectures run out of memory. Returns a log of all passes."""
     passes: list[tuple[str, int]] = []
-    forward = Supernet.forward
+    original = Supernet.run
 
-    def limited(self: Supernet, x: Tensor, graphs: Sequence[Graph], noise: Any = None) -> Tensor:
+    def limited(self: Supernet, x: Tensor, merged: MergedGraph, noise: Any = None) -> Tensor:
         kind, most = ("training", training) if noise is not None else ("scoring", scoring)
-        passes.append((kind, len(graphs)))
-        if len(graphs) > most:
+        passes.append((kind, len(merged.outputs)))
+        if len(merged.outputs) > most:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return forward(self, x, graphs, noise)
+        return original(self, x, merged, noise)
 
-    monkeypatch.setattr(Supernet, "forward", limited)
+    monkeypatch.setattr(Supernet, "run", limited)
     return passes
 
 
@@ -71,36 +72,42 @@ def run(
     return folder
 
 
-def small(state: Search) -> None:
-    """As if the search had known what fits."""
-    state.chunk, state.evaluator.per_pass = 2, 2
+@pytest.fixture(scope="module")
+def limited(tmp_path_factory: pytest.TempPathFactory, digits: DataSet) -> tuple[RunFolder, list[tuple[str, int]]]:
+    """A search that finds out what fits, and its passes."""
+    with pytest.MonkeyPatch.context() as patch:
+        passes = limit(patch, training=2, scoring=3)
+        return run(tmp_path_factory.mktemp("limited") / "run", digits), passes
 
 
 @pytest.fixture(scope="module")
-def known(tmp_path_factory: pytest.TempPathFactory, digits: DataSet) -> RunFolder:
-    """A search in small passes from the beginning."""
+def known(tmp_path_factory: pytest.TempPathFactory, digits: DataSet, limited: tuple[RunFolder, Any]) -> RunFolder:
+    """A search that knows that from the beginning."""
+    chunk, memory = checkpoint.load(limited[0].checkpoint)["limits"]
+
+    def small(state: Search) -> None:
+        state.chunk, state.evaluator.memory = chunk, memory
+
     return run(tmp_path_factory.mktemp("known") / "run", digits, small)
 
 
-def test_passes_are_halved_until_they_fit(
-    tmp_path: Path, digits: DataSet, known: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    passes = limit(monkeypatch, training=2, scoring=3)
-    limited = run(tmp_path / "limited", digits)
-    assert_same_run(limited, known)
-    records = [record for record in limited.records() if record["kind"] == "epoch"]
-    assert [(record["training_chunk"], record["scoring_chunk"]) for record in records] == [(2, 2)] * 2
+def test_passes_are_halved_until_they_fit(limited: tuple[RunFolder, list[tuple[str, int]]], known: RunFolder) -> None:
+    folder, passes = limited
+    assert_same_run(folder, known)
+    records = [record for record in folder.records() if record["kind"] == "epoch"]
+    assert [record["training_chunk"] for record in records] == [2, 2]
+    assert len({record["scoring_memory_gib"] for record in records}) == 1 and records[0]["scoring_memory_gib"] < 0.1
     # tried once each; the supernet learns nothing twice
     assert [n for kind, n in passes if kind == "training" and n > 2] == [4]
-    assert [n for kind, n in passes if kind == "scoring" and n > 3] == [6, 4]
-    assert checkpoint.load(limited.checkpoint)["chunks"] == [2, 2]
+    assert [n for kind, n in passes if kind == "scoring" and n > 3] == [6]
+    assert checkpoint.load(folder.checkpoint)["limits"] == [2, int(records[0]["scoring_memory_gib"] * GIB)]
 
 
 def test_the_result_is_that_of_large_passes(tmp_path: Path, digits: DataSet, known: RunFolder) -> None:
     """But for rounding: sums have another order. Two epochs, of which the controller rests in the first."""
     large = run(tmp_path / "large", digits, stop_after=1).records()[0]
     small_passes = known.records()[0]
-    assert (large["training_chunk"], large["scoring_chunk"]) == (4, 8)
+    assert (large["training_chunk"], large["scoring_memory_gib"]) == (4, 2)
     for name in ("train_loss", "grad_norm", "learning_rate"):
         assert small_passes[name] == pytest.approx(large[name], rel=1e-3), name
     assert small_passes["train_accuracy"] == pytest.approx(large["train_accuracy"], abs=0.005)
@@ -111,11 +118,11 @@ def test_what_fits_is_remembered(
     tmp_path: Path, digits: DataSet, known: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        limit(patch, training=2, scoring=2)
+        limit(patch, training=2, scoring=3)
         run(tmp_path / "run", digits, stop_after=1)
     passes = limit(monkeypatch, training=4, scoring=8)  # now there would be room
     assert comparable(run(tmp_path / "run", digits).records()) == comparable(known.records())
-    assert max(n for _, n in passes) == 2
+    assert max(n for kind, n in passes if kind == "training") == 2
 
 
 @pytest.mark.parametrize(
@@ -132,7 +139,7 @@ def test_no_room_for_one_architecture_is_one_line_for_the_user(
     with pytest.raises(UserError, match=match):
         run(tmp_path / "run", digits)
     failing = [n for kind, n in passes if (kind == "training") == (training == 0)]
-    assert failing[-3:] == [4, 2, 1]
+    assert failing == sorted(failing, reverse=True) and failing[0] > failing[-1] == 1
 
 
 def test_the_measurement_before_a_search_finds_what_fits_too(
@@ -178,9 +185,12 @@ def test_scores_are_those_of_large_passes(monkeypatch: pytest.MonkeyPatch) -> No
     expected = SharedWeights(supernet, space, CPU).score(archs, batches)
     released: list[None] = []
     monkeypatch.setattr(Runtime, "release_memory", lambda self: released.append(None))
-    limit(monkeypatch, training=0, scoring=3)
-    evaluator = SharedWeights(supernet, space, CPU, per_pass=16)
+    # together, as on a GPU: then half the architectures take about half the memory
+    monkeypatch.setitem(supernet_module.CONCAT_BELOW, "cpu", 1 << 40)
+    passes = limit(monkeypatch, training=0, scoring=3)
+    evaluator = SharedWeights(supernet, space, CPU)
     scores = evaluator.score(archs, batches)
     torch.testing.assert_close(scores.loss, expected.loss, rtol=1e-5, atol=1e-6)
     assert torch.equal(scores.accuracy, expected.accuracy)
-    assert evaluator.per_pass == 2 and len(released) == 3  # 16 and 8 (of seven), 4
+    assert passes[0] == ("scoring", 7) and len(released) < len([n for _, n in passes if n > 1])
+    assert evaluator.memory < GIB and sum(n for _, n in passes if n <= 3) == 2 * 7

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from enas.config import ResNet20Options
 from enas.execute import module_getter, run_merged
-from enas.graph import Graph, GraphBuilder, Node, Shape
+from enas.graph import Graph, GraphBuilder, Node, Shape, merge
 from enas.network import Network, inherit
 from enas.ops import OPS, BatchNorm, Context, Noise, build
 from enas.spaces import Architecture, MacroSpace, ResNet20Space
@@ -71,11 +71,11 @@ def test_stacked_architectures_of_very_different_scale_do_not_leak() -> None:
     supernet, x = make_supernet(space), images(4, (3, 8, 8))
     graphs = [space.graph(Architecture("macro", (op, 2, 1))) for op in (0, 5)]
     modules = module_getter(supernet.weights)  # type: ignore[arg-type]
-    before = run_merged(graphs, modules, x, concat_below=STACK)
+    before = run_merged(merge(graphs), modules, x, concat_below=STACK)
     with torch.no_grad():  # the second architecture's first layer grows; layer1/norm and layer 2 are shared
         for p in supernet.weights["layer1/max_pool_3x3"].parameters():
             p.mul_(100).add_(50)
-    merged = run_merged(graphs, modules, x, concat_below=STACK)
+    merged = run_merged(merge(graphs), modules, x, concat_below=STACK)
     torch.testing.assert_close(merged[0], before[0], rtol=0, atol=1e-6)
     torch.testing.assert_close(merged, supernet.forward_plain(x, graphs), rtol=0, atol=1e-4)
     assert not torch.allclose(merged[1], before[1], atol=1e-2)
@@ -119,7 +119,7 @@ def test_no_stacked_copy_outlives_its_call(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(torch, "cat", cat)
     with torch.no_grad():
-        run_merged(graphs, watched, images(2, (3, 8, 8)), concat_below=STACK)
+        run_merged(merge(graphs), watched, images(2, (3, 8, 8)), concat_below=STACK)
     assert groups_seen == [1, 1, 1, 2, 1, 1, 2, 2] and len(copies) == 3
 
 

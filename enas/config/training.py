@@ -43,7 +43,7 @@ class SgdConfig(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsConfig(SgdConfig):
-    """Phase 1: training the shared weights."""
+    """Phase 1: training the shared weights; and how much memory scoring by them may take."""
 
     steps: int | None = setting(
         None,
@@ -57,6 +57,12 @@ class WeightsConfig(SgdConfig):
         option="--architectures-per-step",
         low=1,
         high=256,
+    )
+    scoring_memory_gib: float | None = setting(
+        None,
+        "memory in GiB for one pass that scores architectures, by estimate; as many as fit share what they have in "
+        "common (default: 2, or a quarter of a GPU's memory)",
+        above=0,
     )
 
 
