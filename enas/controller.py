@@ -47,6 +47,7 @@ class Controller(nn.Module):
         self.config = config
         self.decisions = space.decisions
         self.steps = tuple(spaces.steps(space))
+        self.conditional = any(d.parent is not None for d in self.decisions)  # whether a decision can be inactive
         hidden = config.hidden
         sizes = {d.group: len(d.labels) for d in self.decisions if not d.sources}
         self.attended = {source for d in self.decisions for source in d.sources}
@@ -82,7 +83,7 @@ class Controller(nn.Module):
         choices = torch.zeros(n, len(self.decisions), dtype=torch.long) if given is None else given
         active = torch.ones(n, len(self.decisions), dtype=torch.bool)
         log_probs, entropies, yes = [], [], []
-        moved: Tensor | None = None  # bool [n, 1], whether anything of this part is active
+        moved: Tensor | None = None  # bool [n, 1], whether anything of this part is active; None: everything
         probabilities: list[Tensor] = []
         for i, step in enumerate(self.steps):
             columns, first = list(step), self.decisions[step[0]]
@@ -119,15 +120,19 @@ class Controller(nn.Module):
                 new_x = states[torch.arange(n), drawn[:, 0]]
             else:
                 new_x = self.embeddings[first.group](drawn[:, 0])
-            moves = on.any(1, keepdim=True)
-            x, h, c = torch.where(moves, new_x, x), torch.where(moves, new_h, h), torch.where(moves, new_c, c)
-            moved = moves if moved is None else moved | moves
+            if self.conditional:
+                moves = on.any(1, keepdim=True)
+                x, h, c = torch.where(moves, new_x, x), torch.where(moves, new_h, h), torch.where(moves, new_c, c)
+                moved = moves if moved is None else moved | moves
+            else:
+                x, h, c = new_x, new_h, new_c
             if self._ends_part(i):
                 if first.part in self.attended:
                     if not first.is_connection:  # the state has yet to hear of the part's last choice
                         new_h, new_c = self._recur(x, h, c)
-                        h, c = torch.where(moved, new_h, h), torch.where(moved, new_c, c)
-                        x = torch.where(moved, self.start, x)
+                        heard = torch.ones(n, 1, dtype=torch.bool) if moved is None else moved
+                        h, c = torch.where(heard, new_h, h), torch.where(heard, new_c, c)
+                        x = torch.where(heard, self.start, x)
                     anchors[first.part] = h
                     projected[first.part] = self.attention_anchor(h)
                 moved = None

@@ -20,7 +20,7 @@ LEVELS = (
     ("errors", "config", "graph", "spaces"),
     (
         "interrupts",
-        "depthwise",
+        "kernels",
         "ops",
         "sliced",
         "execute",

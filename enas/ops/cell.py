@@ -37,8 +37,8 @@ class CellSepConv(nn.Module):
         self.norm2 = BatchNorm(shape[0], running)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        x = self.norm1(self.pointwise1(self.depthwise1(F.relu(x))), context)
-        return self.norm2(self.pointwise2(self.depthwise2(F.relu(x))), context)  # type: ignore[no-any-return]
+        x = self.norm1(self.pointwise1(self.depthwise1(F.relu(x))), context, relu=True)
+        return self.norm2(self.pointwise2(self.depthwise2(x)), context)  # type: ignore[no-any-return]
 
 
 class CellPool(nn.Module):

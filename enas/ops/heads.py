@@ -39,8 +39,8 @@ class AuxiliaryClassifier(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits [N, classes] of features [N, C, H, W]."""
         x = _quadrants(F.relu(x))
-        x = F.relu(self.norm1(self.conv1(x), Context()))
-        x = F.relu(self.norm2(self.conv2(x), Context()))
+        x = self.norm1(self.conv1(x), Context(), relu=True)
+        x = self.norm2(self.conv2(x), Context(), relu=True)
         return self.linear(x.flatten(1))  # type: ignore[no-any-return]
 
 

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from enas.depthwise import depthwise
 from enas.graph import Shape
+from enas.kernels import average_pool, batch_norm, depthwise, even_and_odd_pixels, maximum_pool, strided_pixels
 from enas.ops.context import Context
 
 
@@ -32,15 +32,20 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(channels) if running else None)
         self.register_buffer("running_var", torch.ones(channels) if running else None)
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
-        by_batch = self.training or self.running_mean is None
-        parts = [
-            F.batch_norm(
-                part, self.running_mean, self.running_var, self.weight, self.bias, by_batch, self.momentum, self.eps
-            )
-            for part in (x.chunk(context.groups) if context.groups > 1 else (x,))
-        ]
-        return torch.cat(parts) if len(parts) > 1 else parts[0]
+    def forward(self, x: Tensor, context: Context, relu: bool = False) -> Tensor:
+        """The norm of x [G*N, C, H, W], and ReLU where asked for."""
+        if context.groups > 1:
+            return torch.cat([self._normalised(part, relu) for part in x.chunk(context.groups)])
+        return self._normalised(x, relu)
+
+    def _normalised(self, x: Tensor, relu: bool) -> Tensor:
+        running = None
+        if self.running_mean is not None and self.running_var is not None:
+            running = self.running_mean, self.running_var
+        if self.training or running is None:
+            return batch_norm(x, self.weight, self.bias, running, self.momentum, self.eps, relu)
+        y = F.batch_norm(x, *running, self.weight, self.bias, eps=self.eps)
+        return F.relu(y) if relu else y
 
 
 class Depthwise(nn.Conv2d):
@@ -63,7 +68,7 @@ class StridedConv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         if self.kernel_size != (1, 1):
             return super().forward(x)
-        return F.conv2d(x[:, :, :: self.stride[0], :: self.stride[1]], self.weight)
+        return F.conv2d(strided_pixels(x, self.stride[0]), self.weight)
 
 
 class Halving(nn.Module):
@@ -79,8 +84,10 @@ class Halving(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
-        odd = F.pad(x[:, :, 1::2, 1::2], (0, width % 2, 0, height % 2))
-        return torch.cat([self.even(x[:, :, ::2, ::2]), self.odd(odd)], dim=1)
+        even, odd = even_and_odd_pixels(x)
+        if height % 2 or width % 2:
+            odd = F.pad(odd, (0, width % 2, 0, height % 2))
+        return torch.cat([self.even(even), self.odd(odd)], dim=1)
 
 
 def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
@@ -102,9 +109,7 @@ def stride_between(in_shape: Shape, shape: Shape) -> int:
 
 def pool(x: Tensor, stride: int, maximum: bool) -> Tensor:
     """3x3 average or maximum of x [N, C, H, W]; padding never counts."""
-    if maximum:
-        return F.max_pool2d(x, 3, stride, 1)
-    return F.avg_pool2d(x, 3, stride, 1, count_include_pad=False)
+    return maximum_pool(x, stride) if maximum else average_pool(x, stride)
 
 
 def total(inputs: Sequence[Tensor]) -> Tensor:

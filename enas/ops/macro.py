@@ -22,8 +22,7 @@ class ConvNorm(nn.Module):
         self.relu = relu
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        x = self.norm(self.conv(x), context)
-        return F.relu(x) if self.relu else x
+        return self.norm(self.conv(x), context, self.relu)  # type: ignore[no-any-return]
 
 
 class _Projection(ConvNorm):
@@ -43,7 +42,7 @@ class Conv(nn.Module):
         self.norm = BatchNorm(shape[0], running)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        return F.relu(self.norm(self.conv(self.project(x, context)), context))
+        return self.norm(self.conv(self.project(x, context)), context, relu=True)  # type: ignore[no-any-return]
 
 
 class SepConv(nn.Module):
@@ -58,7 +57,7 @@ class SepConv(nn.Module):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         x = self.depthwise(self.project(x, context))
-        return F.relu(self.norm(self.pointwise(x), context))
+        return self.norm(self.pointwise(x), context, relu=True)  # type: ignore[no-any-return]
 
 
 class Pool(nn.Module):
@@ -83,8 +82,7 @@ class SumNorm(nn.Module):
         self.relu = relu
 
     def forward(self, *inputs: Tensor, context: Context) -> Tensor:
-        x: Tensor = self.norm(total(inputs), context)
-        return F.relu(x) if self.relu else x
+        return self.norm(total(inputs), context, self.relu)  # type: ignore[no-any-return]
 
 
 class SumRelu(nn.Module):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from enas.graph import Shape
@@ -25,6 +24,6 @@ class MobileConv(nn.Module):
         self.project, self.norm3 = conv(channels, shape[0], 1), BatchNorm(shape[0], running)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        x = F.relu(self.norm1(self.expand(x), context))
-        x = F.relu(self.norm2(self.depthwise(x), context))
+        x = self.norm1(self.expand(x), context, relu=True)
+        x = self.norm2(self.depthwise(x), context, relu=True)
         return self.norm3(self.project(x), context)  # type: ignore[no-any-return]

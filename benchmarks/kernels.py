@@ -1,0 +1,94 @@
+"""What `enas.kernels` gains over torch's own kernels, for the shapes of the spaces.
+
+    python benchmarks/kernels.py
+
+Each on 64 images on a CPU, the median of --repeats runs; forward pass alone, without gradients, and forward and
+backward pass. The two take turns. Run nothing else meanwhile.
+"""
+
+from __future__ import annotations
+
+import functools
+import statistics
+import time
+from collections.abc import Callable
+
+import click
+import torch
+from torch import Tensor
+
+from enas import kernels
+from enas.config import RunConfig
+from enas.runtime import start, versions
+
+SHAPES = ((36, 32), (36, 16), (20, 32), (40, 16), (16, 32))  # channels, side
+IMAGES = 64
+Kernel = Callable[..., Tensor]
+KERNELS: dict[str, tuple[Kernel, Kernel]] = {
+    "batch norm": (kernels.batch_norm_plain, kernels.batch_norm),
+    "batch norm, ReLU": (
+        functools.partial(kernels.batch_norm_plain, relu=True),
+        functools.partial(kernels.batch_norm, relu=True),
+    ),
+    "average 3x3": (kernels.average_pool_plain, kernels.average_pool),
+    "maximum 3x3": (kernels.maximum_pool_plain, kernels.maximum_pool),
+    "depthwise 3x3": (kernels.depthwise_plain, kernels.depthwise),
+    "depthwise 5x5": (kernels.depthwise_plain, kernels.depthwise),
+    "depthwise 3x3, stride 2": (
+        functools.partial(kernels.depthwise_plain, stride=2),
+        functools.partial(kernels.depthwise, stride=2),
+    ),
+}
+
+
+@click.command()
+@click.option("--precision", default="auto", type=click.Choice(["auto", "float32", "bfloat16"]), help="number format")
+@click.option("--repeats", default=20, type=click.IntRange(3), help="runs of each")
+def main(precision: str, repeats: int) -> None:
+    """Measure and print the table."""
+    runtime = start(RunConfig(device="cpu", precision=precision))
+    words = [*(f"{name} {value}" for name, value in versions().items()), f"{runtime.threads} threads"]
+    print(" | ".join([*words, str(runtime.precision).removeprefix("torch."), f"n {repeats}"]))
+    print("| kernel | shape | forward, torch | enas | forward and backward, torch | enas |\n|---|---|--:|--:|--:|--:|")
+    draws = torch.Generator().manual_seed(0)
+    for name, pair in KERNELS.items():
+        for channels, side in SHAPES:
+            x = torch.randn(IMAGES, channels, side, side, generator=draws).to(runtime.precision)
+            x = x.to(memory_format=torch.channels_last)
+            inputs = [x, *weights(name, channels, runtime.precision)]
+            figures = [t for gradient in (False, True) for t in milliseconds(pair, inputs, gradient, repeats)]
+            cells = " | ".join(f"{median:.2f} ({low:.2f} to {high:.2f})" for low, median, high in figures)
+            print(f"| {name} | {channels}x{side}x{side} | {cells} |", flush=True)
+
+
+def weights(name: str, channels: int, precision: torch.dtype) -> list[Tensor]:
+    """What a kernel needs beside the images."""
+    if name.startswith("batch norm"):
+        return [torch.ones(channels), torch.zeros(channels)]
+    if name.startswith("depthwise"):
+        side = int(name.split("x")[1][0])
+        draws = torch.Generator().manual_seed(1)
+        return [torch.randn(channels, 1, side, side, generator=draws).to(precision)]
+    return []
+
+
+def milliseconds(
+    pair: tuple[Kernel, Kernel], inputs: list[Tensor], gradient: bool, repeats: int
+) -> list[tuple[float, float, float]]:
+    """Of both kernels the 10 % quantile, the median and the 90 % quantile."""
+    inputs = [tensor.detach().requires_grad_(gradient) for tensor in inputs]
+    times: tuple[list[float], list[float]] = [], []
+    for _ in range(repeats + 1):
+        for run, found in zip(pair, times, strict=True):
+            start_s = time.perf_counter()
+            with torch.set_grad_enabled(gradient):
+                y = run(*inputs)
+            if gradient:
+                torch.autograd.grad(y, inputs, y.detach())
+            found.append(1e3 * (time.perf_counter() - start_s))
+    tenths = [statistics.quantiles(found[1:], n=10) for found in times]
+    return [(t[0], statistics.median(found[1:]), t[-1]) for t, found in zip(tenths, times, strict=True)]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""What CPUs do slowly in torch, done faster by other means, each beside its plain twin.
+
+All take images [N, C, H, W], fastest channels last, and are torch's own operations elsewhere: on other devices, for
+small inputs, and where torch is as fast.
+"""
+
+from enas.kernels.batchnorm import batch_norm, batch_norm_plain
+from enas.kernels.depthwise import depthwise, depthwise_plain
+from enas.kernels.pixels import even_and_odd_pixels, strided_pixels
+from enas.kernels.pooling import average_pool, average_pool_plain, maximum_pool, maximum_pool_plain
+
+__all__ = [
+    "average_pool",
+    "average_pool_plain",
+    "batch_norm",
+    "batch_norm_plain",
+    "depthwise",
+    "depthwise_plain",
+    "even_and_odd_pixels",
+    "maximum_pool",
+    "maximum_pool_plain",
+    "strided_pixels",
+]

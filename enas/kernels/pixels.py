@@ -1,0 +1,46 @@
+"""Every k-th pixel, with a backward pass that keeps the memory layout.
+
+The gradient of a slice is made of zeros in torch's default layout, whatever the layout of what was cut: next to
+channels-last tensors each sum of gradients is then a transposition, several times as long as the convolution.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def strided_pixels(x: Tensor, stride: int) -> Tensor:
+    """x [N, C, H, W] -> [N, C, ceil(H / stride), ceil(W / stride)]: what a 1x1 kernel reads at this stride."""
+    return _Pixels.apply(x, stride, (0,))[0]  # type: ignore[no-any-return]
+
+
+def even_and_odd_pixels(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The pixels in even rows and columns (from 0) [N, C, ceil(H / 2), ceil(W / 2)], and those in odd ones, rounded
+    down."""
+    return _Pixels.apply(x, 2, (0, 1))  # type: ignore[no-any-return]
+
+
+class _Pixels(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, stride: int, starts: tuple[int, ...]) -> tuple[Tensor, ...]:
+        ctx.stride, ctx.starts, ctx.shape = stride, starts, x.shape
+        last = x.is_contiguous(memory_format=torch.channels_last)
+        ctx.layout = torch.channels_last if last else torch.contiguous_format
+        ctx.set_materialize_grads(False)
+        return tuple(x[:, :, start::stride, start::stride].contiguous(memory_format=ctx.layout) for start in starts)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, None, None]:
+        known = [(start, grad) for start, grad in zip(ctx.starts, grads, strict=True) if grad is not None]
+        if not known:
+            return None, None, None
+        result = torch.empty(ctx.shape, dtype=known[0][1].dtype, device=known[0][1].device, memory_format=ctx.layout)
+        result.zero_()
+        for start, grad in known:
+            result[:, :, start :: ctx.stride, start :: ctx.stride] = grad
+        return result, None, None
