@@ -36,6 +36,11 @@ class Runtime:
         """Context in which operations that allow it compute in `precision`."""
         return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
 
+    @property
+    def passes(self) -> int:
+        """How many passes should run at a time, each on a share of the threads: a GPU has work enough with one."""
+        return self.threads if self.device.type == "cpu" else 1
+
     def wait(self) -> None:
         """Wait until the device has done what it was told: for taking times."""
         if self.device.type == "cuda":

@@ -83,6 +83,19 @@ def test_the_own_batch_norm_runs_where_it_pays(monkeypatch: pytest.MonkeyPatch) 
         close(batch_norm(x, ones, zeros), batch_norm_plain(x, ones, zeros), torch.float32)
 
 
+@pytest.mark.parametrize("reuse", [False, True])
+def test_without_gradient_the_result_may_take_the_place_of_the_images(reuse: bool) -> None:
+    x = images((4, 36, 8, 8), torch.float32)
+    before = x.clone()
+    with torch.inference_mode():
+        y = batch_norm(x, torch.ones(36), torch.zeros(36), relu=True, reuse=reuse)
+    close(y, batch_norm_plain(before, torch.ones(36), torch.zeros(36), relu=True), torch.float32)
+    assert torch.equal(x, y if reuse else before) and (x.data_ptr() == y.data_ptr()) == reuse
+    x = before.clone().requires_grad_()
+    batch_norm(x, torch.ones(36), torch.zeros(36), reuse=reuse)
+    assert torch.equal(x, before)
+
+
 def test_a_constant_channel_stays_finite() -> None:
     x = torch.full((4, 36, 8, 8), 3.0).to(memory_format=torch.channels_last).requires_grad_()
     y = batch_norm(x, torch.ones(36), torch.zeros(36))

@@ -27,6 +27,7 @@ LEVELS = (
         "cost",
         "data",
         "objective",
+        "parallel",
         "controller",
         "checkpoint",
         "runtime",

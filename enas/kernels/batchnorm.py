@@ -32,12 +32,18 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
     relu: bool = False,
+    reuse: bool = False,
 ) -> Tensor:
     """x [N, C, H, W] normalised by its own mean and variance, scaled by weight [C] and shifted by bias [C], and ReLU
-    where asked for. running: mean and variance [C] that are moved towards the batch's by `momentum`."""
+    where asked for. running: mean and variance [C] that are moved towards the batch's by `momentum`. reuse: nobody
+    else reads x, so the result may take its place where no gradient is asked for."""
     if is_small(x) or is_easy(x):
         return batch_norm_plain(x, weight, bias, running, momentum, eps, relu)
-    return _BatchNorm.apply(x, weight, bias, running, momentum, eps, relu)  # type: ignore[no-any-return]
+    if torch.is_grad_enabled():
+        return _BatchNorm.apply(x, weight, bias, running, momentum, eps, relu)  # type: ignore[no-any-return]
+    rows = _rows(x)
+    y, *_ = _normalised(rows, weight, bias, running, momentum, eps, relu, rows if reuse else None)
+    return _image(y, x)
 
 
 def batch_norm_plain(
@@ -67,17 +73,7 @@ class _BatchNorm(torch.autograd.Function):
         eps: float,
         relu: bool,
     ) -> Tensor:
-        rows = _rows(x)
-        mean, variance = _moments(rows, len(weight))
-        if running is not None:
-            count = x.numel() // len(weight)
-            running[0].lerp_(mean, momentum)
-            running[1].lerp_(variance * (count / (count - 1)), momentum)  # unbiased, as torch's
-        inverse = torch.rsqrt(variance + eps)
-        scale = weight * inverse
-        y = _affine(rows, scale, bias - mean * scale)
-        if relu:
-            y.relu_()
+        y, mean, inverse = _normalised(_rows(x), weight, bias, running, momentum, eps, relu)
         y = _image(y, x)
         ctx.save_for_backward(x, weight, mean, inverse, y if relu else None)
         return y
@@ -100,6 +96,28 @@ class _BatchNorm(torch.autograd.Function):
             constant = -scale.to(inverse) * grad_bias / count - by_x * mean
             grad_x = _image(_affine(x_rows, by_x, constant).addcmul_(rows, _repeated(scale, rows)), x)
         return grad_x, grad_weight, grad_bias, None, None, None, None
+
+
+def _normalised(
+    rows: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    running: tuple[Tensor, Tensor] | None,
+    momentum: float,
+    eps: float,
+    relu: bool,
+    into: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The result as rows, written to `into` if that is given; the mean and 1 / standard deviation [C]."""
+    mean, variance = _moments(rows, len(weight))
+    if running is not None:
+        count = rows.numel() // len(weight)
+        running[0].lerp_(mean, momentum)
+        running[1].lerp_(variance * (count / (count - 1)), momentum)  # unbiased, as torch's
+    inverse = torch.rsqrt(variance + eps)
+    scale = weight * inverse
+    y = _affine(rows, scale, bias - mean * scale, into)
+    return (y.relu_() if relu else y), mean, inverse
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -132,11 +150,18 @@ def _moments(rows: Tensor, channels: int) -> tuple[Tensor, Tensor]:
     return mean, (variances + (means - mean).square()).mean(0)
 
 
-def _affine(rows: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """rows * scale + shift, with the channels' scale and shift [C] in float32."""
+def _affine(rows: Tensor, scale: Tensor, shift: Tensor, into: Tensor | None = None) -> Tensor:
+    """rows * scale + shift, with the channels' scale and shift [C] in float32; `into` may be the rows themselves."""
     # as a norm by statistics that are 0 and 1; no expanded ones, for which the kernel is ten times as slow
     zero, one = scale.new_zeros(rows.shape[1]), scale.new_ones(rows.shape[1])
-    return F.batch_norm(rows, zero, one, _repeated(scale, rows), _repeated(shift, rows), False, 0.0, 0.0)
+    scale, shift = _repeated(scale, rows), _repeated(shift, rows)
+    if into is None:
+        return F.batch_norm(rows, zero, one, scale, shift, False, 0.0, 0.0)
+    unused = scale.new_empty(0)
+    torch.ops.aten.native_batch_norm.out(
+        rows, scale, shift, zero, one, False, 0.0, 0.0, out=into, save_mean=unused, save_invstd=unused
+    )
+    return into
 
 
 def _sums(grad: Tensor, rows: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:

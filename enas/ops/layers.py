@@ -32,18 +32,19 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(channels) if running else None)
         self.register_buffer("running_var", torch.ones(channels) if running else None)
 
-    def forward(self, x: Tensor, context: Context, relu: bool = False) -> Tensor:
-        """The norm of x [G*N, C, H, W], and ReLU where asked for."""
+    def forward(self, x: Tensor, context: Context, relu: bool = False, reuse: bool = True) -> Tensor:
+        """The norm of x [G*N, C, H, W], and ReLU where asked for. reuse: x may be overwritten, as nobody else
+        reads it."""
         if context.groups > 1:
-            return torch.cat([self._normalised(part, relu) for part in x.chunk(context.groups)])
-        return self._normalised(x, relu)
+            return torch.cat([self._normalised(part, relu, reuse) for part in x.chunk(context.groups)])
+        return self._normalised(x, relu, reuse)
 
-    def _normalised(self, x: Tensor, relu: bool) -> Tensor:
+    def _normalised(self, x: Tensor, relu: bool, reuse: bool) -> Tensor:
         running = None
         if self.running_mean is not None and self.running_var is not None:
             running = self.running_mean, self.running_var
         if self.training or running is None:
-            return batch_norm(x, self.weight, self.bias, running, self.momentum, self.eps, relu)
+            return batch_norm(x, self.weight, self.bias, running, self.momentum, self.eps, relu, reuse)
         y = F.batch_norm(x, *running, self.weight, self.bias, eps=self.eps)
         return F.relu(y) if relu else y
 
@@ -113,5 +114,8 @@ def pool(x: Tensor, stride: int, maximum: bool) -> Tensor:
 
 
 def total(inputs: Sequence[Tensor]) -> Tensor:
-    """The sum of tensors of one shape."""
-    return functools.reduce(torch.add, inputs)
+    """The sum of tensors of one shape: of one tensor that tensor itself, else a new one."""
+    first, *rest = inputs
+    if not rest:
+        return first
+    return functools.reduce(Tensor.add_, rest[1:], first + rest[0])

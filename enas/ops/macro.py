@@ -82,7 +82,7 @@ class SumNorm(nn.Module):
         self.relu = relu
 
     def forward(self, *inputs: Tensor, context: Context) -> Tensor:
-        return self.norm(total(inputs), context, self.relu)  # type: ignore[no-any-return]
+        return self.norm(total(inputs), context, self.relu, reuse=len(inputs) > 1)  # type: ignore[no-any-return]
 
 
 class SumRelu(nn.Module):
