@@ -1,183 +1,277 @@
-"""How fast shared weights are trained and architectures scored, beside the same children on their own.
+"""How fast shared weights are trained and architectures scored, beside the same children by other means.
 
-    python benchmarks/throughput.py --json throughput.json
+    python benchmarks/throughput.py --output OUT
 
-Every figure is the median of --repeats rounds after one round of warm-up, with the smallest and the
-largest. A round runs the same uniform architectures of a space on the same random images: in training
-a step each (forward, backward, SGD), in scoring one merged pass after the other. Run nothing else meanwhile.
+Everything that is compared takes turns, on the same children and the same random images; the first round does not
+count. Parts (--part, default all but `compiled`, whose compilation takes minutes):
+
+training    a training step of the supernet, of the same child as a network of its own, and of that network with
+            torch's own kernels
+scoring     fresh uniform architectures, and those of a policy with a fifth of its entropy left, in merged passes and
+            one by one
+arithmetic  both kinds of pass for children of convolutions alone, against the time of these convolutions by themselves
+exhaustive  all networks of NAS-Bench-Macro, and some of them one by one
+curves      cost over images, layers, and architectures in a pass
+compiled    training steps of single children, and of the same under torch.compile
+
+OUT gets throughput.json and throughput.png; a later call replaces the parts that it measures. Run nothing else
+meanwhile.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
-import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 import torch
+from ceiling import convolutions, seconds_alone
+from curves import draw_curves, measure_curves
+from timing import CLASSES, SPACES, Figure, alternate, environment, random_batch, sharp
 from torch import Tensor
 
 from enas import searchers, spaces
-from enas.config import MacroOptions, MicroOptions, RunConfig, SgdConfig, SpaceOptions
+from enas.config import NasBenchMacroOptions, RunConfig, SgdConfig
+from enas.cost import cost
 from enas.evaluators import SharedWeights
-from enas.graph import Graph
+from enas.graph import Graph, signature
+from enas.kernels import plain_kernels
 from enas.network import Network
 from enas.ops import Noise
-from enas.runtime import Runtime, generator, start, versions
-from enas.spaces import SearchSpace
+from enas.plan import TRAINING_COST
+from enas.runtime import Runtime, generator, start
+from enas.spaces import Architecture, SearchSpace
 from enas.supernet import Supernet
-from enas.training import Batch, EpochState, Model, Output, sgd, train_epoch
+from enas.training import UNLIMITED, Batch, EpochState, Model, Output, sgd, train_epoch
 
-CLASSES = 10
-SGD = SgdConfig(max_nonfinite=10**9)  # a non-finite step takes the same time
-
-
-@click.command()
-@click.option("--space", "names", multiple=True, type=click.Choice(["macro", "micro"]), help="default: both")
-@click.option("--width", default=None, type=click.IntRange(2), help="filters (default: the space's: 36 and 20)")
-@click.option("--batch-size", default=128, type=click.IntRange(2), help="images")
-@click.option("--image-size", default=32, type=click.IntRange(4), help="side of the images")
-@click.option("--architectures", default=8, type=click.IntRange(1), help="architectures of a round")
-@click.option("--together", default=4, type=click.IntRange(1), help="architectures trained in one step, beside 1")
-@click.option("--repeats", default=10, type=click.IntRange(2), help="rounds that count")
-@click.option("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-@click.option("--precision", default="auto", type=click.Choice(["auto", "float32", "bfloat16"]), help="number format")
-@click.option("--json", "path", type=click.Path(path_type=Path), help="write all figures to this file")
-def main(
-    names: tuple[str, ...],
-    width: int | None,
-    batch_size: int,
-    image_size: int,
-    architectures: int,
-    together: int,
-    repeats: int,
-    device: str,
-    precision: str,
-    path: Path | None,
-) -> None:
-    """Measure and print the table."""
-    runtime = start(RunConfig(device=device, precision=precision))
-    environment = {
-        **versions(),
-        "device": str(runtime.device),
-        "precision": str(runtime.precision).removeprefix("torch."),
-        "threads": runtime.threads,
-    }
-    print(" | ".join(f"{name} {value}" for name, value in environment.items()))
-    batch = random_batch(batch_size, image_size, runtime)
-    rows: list[dict[str, Any]] = []
-    for name in names or ("macro", "micro"):
-        space = spaces.build(options(name, width), (3, image_size, image_size), CLASSES)
-        rows += measure(space, batch, architectures, together, repeats, runtime)
-    print("\n".join(table(rows)))
-    if path is not None:
-        settings = {"batch_size": batch_size, "image_size": image_size, "architectures": architectures}
-        path.write_text(
-            json.dumps({"environment": environment, **settings, "repeats": repeats, "rows": rows}, indent=2)
-        )
+SGD = SgdConfig(max_nonfinite=UNLIMITED)  # a non-finite step takes the same time
+SIZE = 32  # of the images
+ENTROPY_SHARE = 0.2  # of the policy that stands for a converged one
+ALONE = 16  # architectures that are scored one by one
+ENUMERATED_IMAGES = 250
+Run = Callable[[], Any]
 
 
-def options(name: str, width: int | None) -> SpaceOptions:
-    """The space's defaults, or another width."""
-    chosen: dict[str, Any] = {} if width is None else {"width": width}
-    return MacroOptions(**chosen) if name == "macro" else MicroOptions(**chosen)
+class Bench:
+    """A space with its supernet, and what is measured with it."""
+
+    def __init__(self, space: SearchSpace, batch: Batch, repeats: int, runtime: Runtime) -> None:
+        self.space, self.batch, self.repeats, self.runtime = space, batch, repeats, runtime
+        self.supernet = Supernet(space, generator(0, "supernet")).to(runtime.device)
+        self.optimizer = sgd(self.supernet, SGD)
+        self.evaluator = SharedWeights(self.supernet, space, runtime, runtime.share_of_memory(None))
+
+    def step(self, graph: Graph) -> Run:
+        """A training step of a child of the supernet, as a search does it."""
+        return functools.partial(self._train, functools.partial(_child, self.supernet, graph), self.optimizer)
+
+    def network_step(self, graph: Graph, compiled: bool = False) -> Run:
+        """The same of the child as a network of its own."""
+        network = Network(graph, generator(0, "network")).to(self.runtime.device)
+        forward = torch.compile(network) if compiled else network
+        model: Model = functools.partial(_alone, forward)
+        return functools.partial(self._train, model, sgd(network, SGD))
+
+    def score(self, archs: Sequence[Architecture]) -> Run:
+        return functools.partial(self.evaluator.score, archs, [self.batch])
+
+    def compare(
+        self, names: Sequence[str], runs: Sequence[Run], children: Sequence[int], macs: Sequence[float]
+    ) -> list[Figure]:
+        """Figures of runs that take turns. macs: of one image in each run, of all its children together."""
+        times = alternate(runs, self.repeats, self.runtime)
+        images = len(self.batch[0])
+        return [
+            Figure(self.space.name, name, *seconds, self.repeats, count, images, 2.0 * images * mac)
+            for name, seconds, count, mac in zip(names, times, children, macs, strict=True)
+        ]
+
+    def _train(self, model: Model, optimizer: torch.optim.SGD) -> None:
+        """One step of the real training loop."""
+        train_epoch(model, optimizer, [self.batch], 1, SGD, self.runtime, epoch=0, epochs=1, state=EpochState())
 
 
-def random_batch(count: int, size: int, runtime: Runtime) -> Batch:
-    """Normal noise and uniform labels."""
-    draws = generator(0, "images")
-    images = torch.randn(count, 3, size, size, generator=draws).to(runtime.device, memory_format=torch.channels_last)
-    return images, torch.randint(0, CLASSES, (count,), generator=draws).to(runtime.device)
+def _child(supernet: Supernet, graph: Graph, images: Tensor, step: int) -> Iterator[Output]:
+    yield Output(supernet(images, [graph], Noise(step, SGD.dropout)))
 
 
-def measure(
-    space: SearchSpace, batch: Batch, architectures: int, together: int, repeats: int, runtime: Runtime
-) -> list[dict[str, Any]]:
-    """All rows of one space."""
-    archs = searchers.uniform(space, architectures, generator(0, "throughput"))
-    graphs = [space.graph(arch) for arch in archs]
-    images, rows = len(batch[0]), []
-    supernet = Supernet(space, generator(0, "supernet")).to(runtime.device)
-    optimizer = sgd(supernet, SGD)
-    for count in dict.fromkeys((1, min(together, architectures))):
-        parts = [graphs[i : i + count] for i in range(0, len(graphs), count)]
-        models: list[Model] = [functools.partial(shared_model, supernet, part) for part in parts]
-        seconds = rounds(functools.partial(train, models, [optimizer] * len(parts), batch, runtime), repeats, runtime)
-        rows.append(row(space, f"shared weights, {count} a step", seconds, len(parts), count * images, images))
-    networks = [Network(graph, generator(0, "network")).to(runtime.device) for graph in graphs]
-    models = [functools.partial(network_model, network) for network in networks]
-    optimizers = [sgd(network, SGD) for network in networks]
-    seconds = rounds(functools.partial(train, models, optimizers, batch, runtime), repeats, runtime)
-    rows.append(row(space, "each child on its own", seconds, len(networks), images, images))
-    evaluator, distinct = SharedWeights(supernet, space, runtime), len(set(archs))
-    seconds = rounds(functools.partial(evaluator.score, archs, [batch]), repeats, runtime)
-    rows.append(row(space, "reward passes", seconds, 1, distinct * images, images, distinct))
-    return rows
-
-
-def shared_model(supernet: Supernet, graphs: list[Graph], images: Tensor, step: int) -> Iterator[Output]:
-    """The supernet on some architectures."""
-    yield Output(supernet(images, graphs, Noise(step, SGD.dropout)))
-
-
-def network_model(network: Network, images: Tensor, step: int) -> Iterator[Output]:
-    """One child with weights of its own."""
+def _alone(network: Callable[..., Tensor], images: Tensor, step: int) -> Iterator[Output]:
     yield Output(network(images, Noise(step, SGD.dropout))[None])
 
 
-def train(models: Sequence[Model], optimizers: Sequence[torch.optim.SGD], batch: Batch, runtime: Runtime) -> None:
-    """A step of the real training loop for every model."""
-    for model, optimizer in zip(models, optimizers, strict=True):
-        train_epoch(model, optimizer, [batch], 1, SGD, runtime, epoch=0, epochs=1, state=EpochState())
+def together(runs: Sequence[Run]) -> Run:
+    """Runs one after the other."""
+
+    def run() -> None:
+        for each in runs:
+            each()
+
+    return run
 
 
-def rounds(run: Callable[[], Any], repeats: int, runtime: Runtime) -> list[float]:
-    """Seconds of each round after the first."""
-    times = []
-    for _ in range(repeats + 1):
-        start_s = time.perf_counter()
-        run()
-        runtime.wait()
-        times.append(time.perf_counter() - start_s)
-    return times[1:]
+def plainly(run: Run) -> Run:
+    """A run with torch's own kernels."""
+
+    def plain() -> None:
+        with plain_kernels():
+            run()
+
+    return plain
 
 
-def row(
-    space: SearchSpace, what: str, seconds: list[float], steps: int, child_images: int, images: int, archs: int = 0
-) -> dict[str, Any]:
-    """Figures of one kind of step; child_images and images are those of a step."""
-    median = statistics.median(seconds) / steps
-    return {
-        "space": space.name,
-        "width": getattr(space.options, "width"),  # noqa: B009  # every space has it, the union's type does not say so
-        "what": what,
-        "step_ms": 1e3 * median,
-        "step_ms_min": 1e3 * min(seconds) / steps,
-        "step_ms_max": 1e3 * max(seconds) / steps,
-        "child_images_per_s": child_images / median,
-        "images_per_s": images / median,
-        "architectures_per_s": archs / median if archs else None,
+def training(bench: Bench, children: int) -> list[Figure]:
+    graphs = [bench.space.graph(a) for a in searchers.uniform(bench.space, children, generator(0, "training"))]
+    macs = TRAINING_COST * sum(cost(graph).macs for graph in graphs)
+    shared = together([bench.step(graph) for graph in graphs])
+    alone = together([bench.network_step(graph) for graph in graphs])
+    names = ["training, shared weights", "training, networks of their own", "training, those with torch's kernels"]
+    return bench.compare(names, [shared, alone, plainly(alone)], [children] * 3, [macs] * 3)
+
+
+def scoring(bench: Bench, count: int) -> list[Figure]:
+    figures = []
+    kinds = {
+        "uniform": searchers.uniform(bench.space, count, generator(0, "scoring")),
+        "a fifth of the entropy": sharp(bench.space, count, ENTROPY_SHARE, generator(0, "scoring")),
     }
+    for kind, archs in kinds.items():
+        one_by_one = together([bench.score([arch]) for arch in archs[:ALONE]])
+        macs = [float(cost(bench.space.graph(arch)).macs) for arch in archs]
+        names = [f"scoring, {kind}, {len(set(archs))} distinct", f"scoring, {kind}, one by one"]
+        sums = [sum(macs), sum(macs[:ALONE])]
+        figures += bench.compare(names, [bench.score(archs), one_by_one], [len(archs), len(archs[:ALONE])], sums)
+    return figures
 
 
-def table(rows: list[dict[str, Any]]) -> list[str]:
-    """The README's rows."""
-    lines = [
-        "| space | step | ms (min to max) | child-images/s | distinct images/s | architectures/s |",
-        "|---|---|--:|--:|--:|--:|",
+def arithmetic(bench: Bench, count: int) -> list[dict[str, Any]]:
+    """For children of convolutions alone, the share of a pass's time that its convolutions take by themselves."""
+    archs = [_convolutional(bench.space, arch) for arch in searchers.uniform(bench.space, count, generator(0, "conv"))]
+    graphs = [bench.space.graph(arch) for arch in archs]
+    macs = float(sum(cost(graph).macs for graph in graphs))
+    found = [convolutions(Network(g, generator(0, "network")).eval(), bench.batch[0], bench.runtime) for g in graphs]
+    rows = []
+    for training_pass in (False, True):
+        times = TRAINING_COST if training_pass else 1
+        run = together([bench.step(graph) for graph in graphs]) if training_pass else bench.score(archs)
+        name = "training" if training_pass else "scoring"
+        (figure,) = bench.compare([f"{name}, children of convolutions"], [run], [count], [times * macs])
+        alone = sum(seconds_alone(kinds, training_pass, bench.repeats, bench.runtime) for kinds in found)
+        share = alone / figure.median_s
+        rows.append(figure.record() | {"convolutions_alone_s": alone, "share_of_ceiling": share})
+    return rows
+
+
+def _convolutional(space: SearchSpace, arch: Architecture) -> Architecture:
+    """The same skips, but dense convolutions in every layer."""
+    choices = [
+        choice % 2 if decision.labels[0] == "conv_3x3" else choice
+        for decision, choice in zip(space.decisions, arch.choices, strict=True)
     ]
-    for r in rows:
-        archs = "" if r["architectures_per_s"] is None else f"{r['architectures_per_s']:.1f}"
-        lines.append(
-            f"| {r['space']} {r['width']} | {r['what']} | {r['step_ms']:.0f} ({r['step_ms_min']:.0f} to "
-            f"{r['step_ms_max']:.0f}) | {r['child_images_per_s']:,.0f} | {r['images_per_s']:,.0f} | {archs} |"
-        )
+    return Architecture(space.name, tuple(choices))
+
+
+def exhaustive(repeats: int, runtime: Runtime) -> list[Figure]:
+    """All different networks of NAS-Bench-Macro, at a small width."""
+    space = spaces.build(NasBenchMacroOptions(width=8, head=64), (3, SIZE, SIZE), CLASSES)
+    bench = Bench(space, random_batch(ENUMERATED_IMAGES, SIZE, runtime), repeats, runtime)
+    codes = torch.cartesian_prod(*[torch.arange(len(d.labels)) for d in space.decisions]).tolist()
+    archs = {signature(space.graph(arch)): arch for arch in (Architecture(space.name, tuple(code)) for code in codes)}
+    everyone = list(archs.values())
+    sample = [everyone[i] for i in torch.randperm(len(everyone), generator=generator(0, "alone"))[: 4 * ALONE]]
+    macs = {arch: cost(space.graph(arch)).macs for arch in everyone}
+    names = [f"scoring, all {len(everyone)} networks", "scoring, one by one"]
+    runs = [bench.score(everyone), together([bench.score([arch]) for arch in sample])]
+    sums = [sum(macs.values()), sum(macs[arch] for arch in sample)]
+    return bench.compare(names, runs, [len(everyone), len(sample)], sums)
+
+
+def compiled(bench: Bench, children: int) -> list[Figure]:
+    """Single children under shared weights, and as networks that torch has compiled from its own kernels."""
+    graphs = [bench.space.graph(a) for a in searchers.uniform(bench.space, children, generator(0, "training"))]
+    macs = TRAINING_COST * sum(cost(graph).macs for graph in graphs)
+    names = ["training, shared weights", "training, networks under torch.compile"]
+    shared = together([bench.step(graph) for graph in graphs])
+    fused = plainly(together([bench.network_step(graph, compiled=True) for graph in graphs]))
+    return bench.compare(names, [shared, fused], [children] * 2, [macs] * 2)
+
+
+PARTS = ("training", "scoring", "arithmetic", "exhaustive", "curves", "compiled")
+
+
+@click.command()
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="folder for the results")
+@click.option("--part", "parts", multiple=True, type=click.Choice(PARTS), help="default: all but compiled")
+@click.option("--space", "names", multiple=True, type=click.Choice(list(SPACES)), help="default: all")
+@click.option("--width", default=None, type=click.IntRange(2), help="filters (default: the space's)")
+@click.option("--batch-size", default=64, type=click.IntRange(2), help="images")
+@click.option("--children", default=8, type=click.IntRange(1), help="children of a round of training")
+@click.option("--architectures", default=64, type=click.IntRange(1), help="architectures of a round of scoring")
+@click.option("--repeats", default=5, type=click.IntRange(1), help="rounds that count")
+@click.option("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+@click.option("--precision", default="auto", type=click.Choice(["auto", "float32", "bfloat16"]), help="number format")
+def main(
+    output: Path,
+    parts: tuple[str, ...],
+    names: tuple[str, ...],
+    width: int | None,
+    batch_size: int,
+    children: int,
+    architectures: int,
+    repeats: int,
+    device: str,
+    precision: str,
+) -> None:
+    """Measure, write, and print the tables."""
+    runtime = start(RunConfig(device=device, precision=precision))
+    output.mkdir(parents=True, exist_ok=True)
+    path = output / "throughput.json"
+    result: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    result |= {"environment": environment(runtime), "batch_size": batch_size, "repeats": repeats}
+    chosen = {} if width is None else {"width": width}
+    built = [spaces.build(SPACES[name](**chosen), (3, SIZE, SIZE), CLASSES) for name in names or SPACES]
+    batch = random_batch(batch_size, SIZE, runtime)
+    for part in parts or PARTS[:-1]:
+        if part == "exhaustive":
+            rows = [figure.record() for figure in exhaustive(repeats, runtime)]
+        elif part == "curves":
+            rows = measure_curves(repeats, runtime)
+        else:
+            rows = []
+            for space in built:
+                if part != "arithmetic" or space.name == "macro":
+                    rows += _measure(part, Bench(space, batch, repeats, runtime), children, architectures)
+        result[part] = rows
+        path.write_text(json.dumps(result, indent=2) + "\n")
+        print("\n".join(table(part, rows)), flush=True)
+    if "curves" in result:
+        draw_curves(result["curves"], output / "throughput.png")
+
+
+def _measure(part: str, bench: Bench, children: int, architectures: int) -> list[dict[str, Any]]:
+    if part == "arithmetic":
+        return arithmetic(bench, children)
+    figures = {"training": training, "compiled": compiled}[part](bench, children) if part != "scoring" else None
+    return [figure.record() for figure in figures or scoring(bench, architectures)]
+
+
+def table(part: str, rows: list[dict[str, Any]]) -> list[str]:
+    """The README's rows."""
+    if part == "curves":
+        return [f"{row['varied']} {row['value']}: {row['median_s']:.3g} s" for row in rows]
+    lines = [f"| {part} | children | round, s (min to max) | children/s | child-images/s | GFLOP/s |"]
+    lines.append("|---|--:|--:|--:|--:|--:|")
+    for row in rows:
+        share = f", {row['share_of_ceiling']:.0%} of the ceiling" if "share_of_ceiling" in row else ""
+        spread = f"{row['median_s']:.3g} ({row['least_s']:.3g} to {row['most_s']:.3g})"
+        rates = f"{row['children_per_s']:.3g} | {row['child_images_per_s']:,.0f} | {row['gflops']:.0f}"
+        lines.append(f"| {row['space']}, {row['what']}{share} | {row['children']} | {spread} | {rates} |")
     return lines
 
 
 if __name__ == "__main__":
-    main()
+    with contextlib.suppress(KeyboardInterrupt):
+        main()

@@ -13,10 +13,12 @@ from enas.kernels import (
     average_pool_plain,
     batch_norm,
     batch_norm_plain,
+    depthwise,
     even_and_odd_pixels,
     limits,
     maximum_pool,
     maximum_pool_plain,
+    plain_kernels,
     strided_pixels,
 )
 from tests.toys import seeded
@@ -155,3 +157,13 @@ def test_pixels_and_their_gradient(size: tuple[int, int], layout: torch.memory_f
         assert by_ours.is_contiguous(memory_format=layout)
     (by_one,) = torch.autograd.grad(even_and_odd_pixels(x)[0].sum(), x)
     assert torch.equal(by_one, torch.autograd.grad(x[:, :, ::2, ::2].sum(), x)[0])
+
+
+def test_all_can_be_switched_off() -> None:
+    x = images((4, 36, 8, 8), torch.float32).requires_grad_()
+    with plain_kernels():
+        values = [batch_norm(x, torch.ones(36), torch.zeros(36)), average_pool(x), strided_pixels(x, 2)]
+        values += [*even_and_odd_pixels(x), depthwise(x, torch.ones(36, 1, 3, 3)), maximum_pool(x)]
+    own = {f"_{name}Backward" for name in ("BatchNorm", "Average", "Pixels", "Depthwise", "MaximumOfThree")}
+    assert not own & {type(value.grad_fn).__name__ for value in values}
+    assert type(average_pool(x).grad_fn).__name__ in own

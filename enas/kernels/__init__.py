@@ -6,6 +6,7 @@ small inputs, and where torch is as fast.
 
 from enas.kernels.batchnorm import batch_norm, batch_norm_plain
 from enas.kernels.depthwise import depthwise, depthwise_plain
+from enas.kernels.limits import plain_kernels
 from enas.kernels.pixels import even_and_odd_pixels, strided_pixels
 from enas.kernels.pooling import average_pool, average_pool_plain, maximum_pool, maximum_pool_plain
 
@@ -19,5 +20,6 @@ __all__ = [
     "even_and_odd_pixels",
     "maximum_pool",
     "maximum_pool_plain",
+    "plain_kernels",
     "strided_pixels",
 ]

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from enas.kernels.limits import is_foreign
+
 WIDEST = 3  # columns of a kernel whose gradient oneDNN computes fast
 
 
@@ -27,7 +29,7 @@ def depthwise(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
     if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
         kind = torch.get_autocast_dtype("cpu")
         x, weight = x.to(kind), weight.to(kind)
-    if x.device.type == "cpu" and torch.is_grad_enabled():
+    if torch.is_grad_enabled() and not is_foreign(x):
         return _Depthwise.apply(x, weight, stride)  # type: ignore[no-any-return]
     return depthwise_plain(x, weight, stride)
 

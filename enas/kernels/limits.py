@@ -1,17 +1,42 @@
 """Where torch's own channels-last kernels are as fast on a CPU (torch 2.14, AVX-512 with bfloat16)."""
 
+import contextlib
+from collections.abc import Iterator
+
 from torch import Tensor
 
 VECTOR = 32  # bfloat16 numbers in the widest vector register
 SMALL = 1 << 18  # numbers in an input below which torch's kernels win, as they are fewer
 EASY = 16  # of a multiple of so many channels torch's kernels make good use
+_off = False  # whether torch's kernels run everywhere
+
+
+def are_off() -> bool:
+    """Whether our kernels are switched off."""
+    return _off
+
+
+def is_foreign(x: Tensor) -> bool:
+    """Whether that is so, or x on another device."""
+    return _off or x.device.type != "cpu"
 
 
 def is_small(x: Tensor) -> bool:
-    """Whether x is too small, or on another device."""
-    return x.device.type != "cpu" or x.numel() < SMALL
+    """Whether x is that, or too small."""
+    return is_foreign(x) or x.numel() < SMALL
 
 
 def is_easy(x: Tensor) -> bool:
     """Whether the channels of x [N, C, H, W] fill vectors."""
     return x.shape[1] % EASY == 0
+
+
+@contextlib.contextmanager
+def plain_kernels() -> Iterator[None]:
+    """torch's own kernels for everything, in all threads: for comparisons."""
+    global _off
+    before, _off = _off, True
+    try:
+        yield
+    finally:
+        _off = before
