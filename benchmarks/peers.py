@@ -19,6 +19,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from peer_drivers.protocol import Setup
 from enas.config import RunConfig
 from enas.runtime import start, versions
 
-TORCH = ("torch==2.14.1", "torchvision==0.29.1")
+TORCH = tuple(f"{name}=={metadata.version(name).partition('+')[0]}" for name in ("torch", "torchvision"))  # as we have
 SPACES = ("macro", "micro", "nasbench201")
 UPDATE = 20  # architectures of one update of every peer's controller
 

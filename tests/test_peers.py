@@ -217,7 +217,7 @@ def test_whole_comparison(tmp_path: Path, toy: str, monkeypatch: pytest.MonkeyPa
     sizes = ["--batch-size", "4", "--image-size", "8", "--steps", "1", "--architectures", "2", "--rounds", "2"]
     arguments = ["--output", str(tmp_path / "out"), "--spaces", "macro", "--threads", "1", *sizes]
     result = CliRunner().invoke(peers.main, [*arguments, "--json", str(tmp_path / "peers.json")])
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 0, (result.output, result.exception)
     assert "| macro | training | toy |" in result.output and "missing: broken, macro: it ended" in result.output
     report = json.loads((tmp_path / "peers.json").read_text())
     assert report["environment"]["torch"] == torch.__version__.partition("+")[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,22 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from peer_drivers.children import (
-    CLASSES,
-    begin,
-    evaluating,
-    imported,
-    measured,
-    parameters,
-    recorded,
-    reward_batches,
-    stubbed,
-    timed,
-    training_batches,
-    versions,
-    without_cuda,
-)
-from peer_drivers.protocol import LOGGED, REWARD, TRAINING, About, Measure, Setup, serve
+from peer_drivers import children
+from peer_drivers.protocol import LOGGED, TRAINING, About, Measure, Setup, serve
 
 SCRIPT = Path("exps") / "NAS-Bench-201-algos" / "ENAS.py"
 SETTINGS = Path("configs") / "nas-benchmark" / "algos" / "ENAS.config"
@@ -36,20 +23,20 @@ class AutoDl:
     """What the script's main function does in an epoch, with its settings and lists of batches."""
 
     def __init__(self, setup: Setup) -> None:
-        begin(setup)
-        without_cuda()
+        children.begin(setup)
+        children.without_cuda()
         self.setup = setup
         folder = Path(str(setup.checkout))
-        stubbed("nas_201_api", NASBench201API=None)  # looks up what its script then prints
-        models = imported([folder], "xautodl.models")
+        children.stubbed("nas_201_api", NASBench201API=None)  # looks up what its script then prints
+        models = children.imported([folder], "xautodl.models")
         self.settings = importlib.import_module("xautodl.config_utils")
         procedures = importlib.import_module("xautodl.procedures")
         self.script = script(folder / SCRIPT)
         self.script.obtain_accuracy = accuracies  # its own takes a view that torch refuses since 1.7
-        model = {"name": "ENAS", "C": 16, "N": 5, "max_nodes": 4, "num_classes": CLASSES, "affine": False}
+        model = {"name": "ENAS", "C": 16, "N": 5, "max_nodes": 4, "num_classes": children.CLASSES, "affine": False}
         model |= {"space": models.get_search_spaces("cell", "nas-bench-201"), "track_running_stats": False}
         network = models.get_cell_based_tiny_net(self.settings.dict2config(model, None))
-        config = self.settings.load_config(str(folder / SETTINGS), {"class_num": CLASSES}, None)
+        config = self.settings.load_config(str(folder / SETTINGS), {"class_num": children.CLASSES}, None)
         self.optimizer, self.scheduler, self.criterion = procedures.get_optim_scheduler(network.parameters(), config)
         self.controller = network.create_controller()
         self.controller_optimizer = torch.optim.Adam(
@@ -59,25 +46,29 @@ class AutoDl:
             eps=config.controller_eps,
         )
         self.network = torch.nn.DataParallel(network)
-        self.train, self.reward = training_batches(setup), reward_batches(setup)
-        self.children = recorded(network, "update_arch", lambda args, chosen: chosen)
+        self.train, self.reward = children.training_batches(setup), children.reward_batches(setup)
+        self.sampled = children.recorded(network, "update_arch", lambda args, chosen: chosen)
         self.baseline: float | None = None
         notes = (
             f"{LOGGED}: the script also evaluates as many validation as training images after each epoch, for its log",
         )
-        self.about = About("AutoDL-Projects", versions("torch"), parameters(network), notes)
+        self.about = About("AutoDL-Projects", children.versions("torch"), children.parameters(network), notes)
 
     def round(self) -> dict[str, Measure]:
-        setup, images = self.setup, self.setup.steps * self.setup.batch_size
-        training_s = timed(self.train_weights)
-        training = self.measure(training_s, images)
-        logging_s = timed(lambda: self.script.valid_func(self.train, self.network, self.criterion))
-        reward_s = timed(self.train_controller)
-        return {
-            TRAINING: training,
-            LOGGED: Measure(training_s + logging_s, images, training.macs_executed, training.macs_of_child),
-            REWARD: self.measure(reward_s, setup.architectures),
-        }
+        network = self.network.module
+        measures = children.two_phases(
+            self.setup, self.train_weights, self.train_controller, self.sampled, network, self.run
+        )
+        logging_s = children.timed(lambda: self.script.valid_func(self.train, self.network, self.criterion))
+        training = measures[TRAINING]
+        return {**measures, LOGGED: replace(training, seconds=training.seconds + logging_s)}
+
+    def run(self, child: Any, images: Tensor) -> Tensor:
+        """Logits of a child."""
+        network = self.network.module
+        network.sampled_arch = child
+        logits: Tensor = network(images)[1]
+        return logits
 
     def train_weights(self) -> None:
         """Its first phase."""
@@ -113,20 +104,6 @@ class AutoDl:
             200,
             SimpleNamespace(log=print),
         )
-
-    def measure(self, seconds: float, count: int) -> Measure:
-        """With the MACs of the children since the last one."""
-        network = self.network.module
-
-        def forward(images: Tensor) -> Tensor:
-            logits: Tensor = network(images)[1]
-            return logits
-
-        def choose(chosen: Any) -> None:
-            network.sampled_arch = chosen
-
-        with evaluating(network):
-            return measured(seconds, count, self.children, choose, forward, self.train)
 
 
 def accuracies(logits: Tensor, labels: Tensor, topk: tuple[int, ...]) -> list[Tensor]:

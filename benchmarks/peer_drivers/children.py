@@ -8,7 +8,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -18,10 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from peer_drivers.protocol import Measure, Setup
+from peer_drivers.protocol import REWARD, TRAINING, Measure, Setup
 
 CLASSES = 10
-COUNTED = 2  # images of a counting pass: batch norm refuses a single number a channel
 Batch = tuple[Tensor, Tensor]  # float32 [N, 3, H, W], int64 [N]
 
 
@@ -103,27 +101,43 @@ def timed(run: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
+def two_phases(
+    setup: Setup,
+    train: Callable[[], Any],
+    reward: Callable[[], Any],
+    sampled: list[Any],
+    network: nn.Module,
+    run: Callable[[Any, Tensor], Tensor],
+) -> dict[str, Measure]:
+    """Time both phases of a search; `sampled` has each one's children when it is over."""
+    training = measured(setup, timed(train), setup.steps * setup.batch_size, sampled, network, run)
+    return {TRAINING: training, REWARD: measured(setup, timed(reward), setup.architectures, sampled, network, run)}
+
+
 def measured(
+    setup: Setup,
     seconds: float,
     count: int,
-    children: list[Any],
-    choose: Callable[[Any], None],
-    forward: Callable[[Tensor], Tensor],
-    batches: Batches,
+    sampled: list[Any],
+    network: nn.Module,
+    run: Callable[[Any, Tensor], Tensor],
 ) -> Measure:
-    """A measure with the MACs of the recorded children, which are forgotten then.
+    """A measure with the MACs of the sampled children, which are forgotten then.
 
-    choose: makes a child the one that `forward` (images to logits) runs. batches: images of the size that counts.
+    run: the logits of a child on images. Counted in evaluation mode, so that running statistics stay as they are.
     """
-    images = batches.batches[0][0]
-    executed, of_child = [], []
-    for child in children:
-        choose(child)
-        both = macs(forward, images)
-        executed.append(both[0])
-        of_child.append(both[1])
-    children.clear()
+    images, training = counting_images(setup), network.training
+    network.eval()
+    counts = [macs(functools.partial(run, child), images) for child in sampled]
+    network.train(training)
+    sampled.clear()
+    executed, of_child = zip(*counts, strict=True)
     return Measure(seconds, count, statistics.mean(executed), statistics.mean(of_child))
+
+
+def counting_images(setup: Setup) -> Tensor:
+    """Two, whose content does not matter; with one, batch norm may see a single number, which it refuses."""
+    return torch.zeros(2, 3, setup.image_size, setup.image_size)
 
 
 def macs(forward: Callable[[Tensor], Tensor], images: Tensor) -> tuple[float, float]:
@@ -132,31 +146,20 @@ def macs(forward: Callable[[Tensor], Tensor], images: Tensor) -> tuple[float, fl
     The second is counted in the gradient by the images, for which every convolution and linear layer that matters
     runs once more, with as many MACs as forward, and the others do not. No gradient of a weight is computed.
     """
-    inputs = images[:COUNTED].clone().requires_grad_()
+    inputs = images.clone().requires_grad_()
     with torch.enable_grad(), FlopCounterMode(display=False) as executed:
         logits = forward(inputs)
     with FlopCounterMode(display=False) as of_child:
         torch.autograd.grad(logits.sum(), inputs)
-    return executed.get_total_flops() / 2 / COUNTED, of_child.get_total_flops() / 2 / COUNTED
+    return executed.get_total_flops() / 2 / len(images), of_child.get_total_flops() / 2 / len(images)
 
 
 def executed_macs(forward: Callable[[Tensor], Tensor], images: Tensor) -> float:
     """MACs for one image of all that the pass executes."""
     with torch.no_grad(), FlopCounterMode(display=False) as executed:
-        forward(images[:COUNTED])
+        forward(images)
     total: int = executed.get_total_flops()
-    return total / 2 / COUNTED
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode, so that counting leaves running statistics alone; then the mode it had."""
-    training = module.training
-    module.eval()
-    try:
-        yield
-    finally:
-        module.train(training)
+    return total / 2 / len(images)
 
 
 def without_cuda() -> None:

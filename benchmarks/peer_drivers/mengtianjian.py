@@ -9,20 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from peer_drivers.children import (
-    begin,
-    evaluating,
-    imported,
-    measured,
-    parameters,
-    recorded,
-    reward_batches,
-    timed,
-    training_batches,
-    versions,
-    without_cuda,
-)
-from peer_drivers.protocol import REWARD, TRAINING, About, Measure, Setup, serve
+from peer_drivers import children
+from peer_drivers.protocol import About, Measure, Setup, serve
 
 
 class MengTianjian:
@@ -33,11 +21,11 @@ class MengTianjian:
     """
 
     def __init__(self, setup: Setup) -> None:
-        begin(setup)
-        without_cuda()
+        children.begin(setup)
+        children.without_cuda()
         self.setup = setup
         sys.argv[1:] = ["--batch_size", str(setup.batch_size)]
-        self.script = imported([Path(str(setup.checkout))], "train_search")
+        self.script = children.imported([Path(str(setup.checkout))], "train_search")
         vars(self.script)["range"] = lambda steps: range(setup.architectures)
         args = self.script.args
         self.network, self.controller = self.script.CNN(args), self.script.Controller(args)
@@ -47,32 +35,25 @@ class MengTianjian:
         self.controller_optimizer = torch.optim.Adam(
             self.controller.parameters(), args.controller_lr, betas=(0.1, 0.999), eps=1e-3
         )
-        self.train, self.reward = training_batches(setup), reward_batches(setup)
-        self.children = recorded(self.controller, "forward", lambda args, result: result[0])
-        self.about = About("MengTianjian/enas-pytorch", versions("torch"), parameters(self.network))
+        self.train, self.reward = children.training_batches(setup), children.reward_batches(setup)
+        self.sampled = children.recorded(self.controller, "forward", lambda args, result: result[0])
+        self.about = About("MengTianjian/enas-pytorch", children.versions("torch"), children.parameters(self.network))
 
     def round(self) -> dict[str, Measure]:
-        setup, script, network = self.setup, self.script, self.network
-        training_s = timed(lambda: script.train(self.train, network, self.controller, self.optimizer))
-        training = self.measure(training_s, setup.steps * setup.batch_size)
-        reward_s = timed(
-            lambda: script.train_controller(self.reward, network, self.controller, self.controller_optimizer)
+        script, network, controller = self.script, self.network, self.controller
+        return children.two_phases(
+            self.setup,
+            lambda: script.train(self.train, network, controller, self.optimizer),
+            lambda: script.train_controller(self.reward, network, controller, self.controller_optimizer),
+            self.sampled,
+            network,
+            self.run,
         )
-        return {TRAINING: training, REWARD: self.measure(reward_s, setup.architectures)}
 
-    def measure(self, seconds: float, count: int) -> Measure:
-        """With the MACs of the children since the last one."""
-        child: list[Any] = []
-
-        def forward(images: Tensor) -> Tensor:
-            logits: Tensor = self.network(images, child[0])[0]
-            return logits
-
-        def choose(chosen: Any) -> None:
-            child[:] = [chosen]
-
-        with evaluating(self.network):
-            return measured(seconds, count, self.children, choose, forward, self.train)
+    def run(self, child: Any, images: Tensor) -> Tensor:
+        """Logits of a child."""
+        logits: Tensor = self.network(images, child)[0]
+        return logits
 
 
 if __name__ == "__main__":

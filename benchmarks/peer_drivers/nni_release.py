@@ -10,18 +10,9 @@ import time
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from peer_drivers.children import (
-    CLASSES,
-    begin,
-    evaluating,
-    measured,
-    parameters,
-    recorded,
-    reward_batches,
-    training_batches,
-    versions,
-)
+from peer_drivers import children
 from peer_drivers.protocol import REWARD, TRAINING, About, Measure, Setup, serve
 
 
@@ -29,19 +20,18 @@ class NniRelease:
     """One epoch of the strategy a round: training batches first, then those that reward, with its updates."""
 
     def __init__(self, setup: Setup) -> None:
-        begin(setup)
+        children.begin(setup)
         self.setup = setup
         hub = importlib.import_module("nni.nas.hub.pytorch.nasnet" if setup.space == "micro" else "nni.nas.hub.pytorch")
         space = hub.ENAS(width=20, num_cells=8) if setup.space == "micro" else hub.NasBench201()
-        self.train = training_batches(setup)
         self.ends_s: list[float] = []
         lightning = importlib.import_module("pytorch_lightning")
         evaluator = importlib.import_module("nni.nas.evaluator.pytorch").Classification(
             optimizer=torch.optim.SGD,
             learning_rate=0.05,
-            train_dataloaders=self.train,
-            val_dataloaders=reward_batches(setup),
-            num_classes=CLASSES,
+            train_dataloaders=children.training_batches(setup),
+            val_dataloaders=children.reward_batches(setup),
+            num_classes=children.CLASSES,
             accelerator="cpu",
             max_epochs=0,
             logger=False,
@@ -62,9 +52,9 @@ class NniRelease:
         evaluator = strategy._mutated_model_space.evaluator
         self.trainer, self.loaders = evaluator.trainer, evaluator.train_dataloaders
         self.module.set_model(self.network)
-        self.children = recorded(self.module, "resample", lambda args, chosen: dict(chosen))
+        self.sampled = children.recorded(self.module, "resample", lambda args, chosen: dict(chosen))
         names = ("nni", "pytorch-lightning", "torch")
-        self.about = About("NNI, strategy ENAS", versions(*names), parameters(self.network))
+        self.about = About("NNI, strategy ENAS", children.versions(*names), children.parameters(self.network))
 
     def round(self) -> dict[str, Measure]:
         setup = self.setup
@@ -74,22 +64,23 @@ class NniRelease:
         self.trainer.fit_loop.max_epochs += 1
         self.trainer.fit(self.module, self.loaders)
         start_s, trained_s, end_s = self.ends_s[0], self.ends_s[setup.steps], self.ends_s[-1]
-        trained, scored = self.children[: setup.steps], self.children[setup.steps :]
-        self.children.clear()
+        images, sampled = setup.steps * setup.batch_size, list(self.sampled)
+        self.sampled.clear()
         return {
-            TRAINING: self.measure(trained_s - start_s, setup.steps * setup.batch_size, trained),
-            REWARD: self.measure(end_s - trained_s, setup.architectures, scored),
+            TRAINING: self.measure(trained_s - start_s, images, sampled[: setup.steps]),
+            REWARD: self.measure(end_s - trained_s, setup.architectures, sampled[setup.steps :]),
         }
 
-    def choose(self, chosen: dict[str, Any]) -> None:
-        """Let the network run this child."""
+    def run(self, child: dict[str, Any], images: Tensor) -> Tensor:
+        """Logits of a child."""
         for module in self.module.supernet_modules():
-            module.resample(memo=chosen)
+            module.resample(memo=child)
+        logits: Tensor = self.network(images)
+        return logits
 
-    def measure(self, seconds: float, count: int, children: list[Any]) -> Measure:
+    def measure(self, seconds: float, count: int, sampled: list[Any]) -> Measure:
         """With the MACs of these children."""
-        with evaluating(self.network):
-            return measured(seconds, count, children, self.choose, self.network, self.train)
+        return children.measured(self.setup, seconds, count, sampled, self.network, self.run)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from enas.plan import TRAINING_COST
 from enas.runs import RunFolder
 from enas.runtime import start, versions
 from enas.search_checkpoint import Within
-from peer_drivers.children import CLASSES, COUNTED, executed_macs, parameters, recorded, timed
+from peer_drivers.children import CLASSES, counting_images, executed_macs, parameters, recorded, timed
 from peer_drivers.protocol import REWARD, TRAINING, About, Measure, Setup, serve
 
 SPACES: dict[str, SpaceOptions] = {
@@ -83,7 +83,7 @@ class Ours:
 
     def executed(self) -> float:
         """MACs for one image of all passes since the last call."""
-        images = torch.zeros(COUNTED, 3, self.setup.image_size, self.setup.image_size)
+        images = counting_images(self.setup)
         total = sum(executed_macs(functools.partial(self.run, merged=merged), images) for merged in self.passes)
         self.passes.clear()
         return total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -62,14 +63,13 @@ class DriverProcess:
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
             assert stream is not None
-            stream.close()
+            with contextlib.suppress(BrokenPipeError):  # it ended before it had read all
+                stream.close()
 
     def _ask(self, command: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None and self._process.stdout is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):  # it ended; there may still be an answer that says why
             print(json.dumps(command), file=self._process.stdin, flush=True)
-        except BrokenPipeError:
-            pass  # it ended; there may still be an answer that says why
         line = self._process.stdout.readline()
         if not line:
             raise DriverError(f"it ended with status {self._process.wait()}: {last_line(self.log)} (see {self.log})")
