@@ -32,7 +32,7 @@ class AutoDl:
         self.settings = importlib.import_module("xautodl.config_utils")
         procedures = importlib.import_module("xautodl.procedures")
         self.script = script(folder / SCRIPT)
-        self.script.obtain_accuracy = accuracies  # its own takes a view that torch refuses since 1.7
+        self.script.obtain_accuracy = accuracies  # its own takes a view that today's torch refuses
         model = {"name": "ENAS", "C": 16, "N": 5, "max_nodes": 4, "num_classes": children.CLASSES, "affine": False}
         model |= {"space": models.get_search_spaces("cell", "nas-bench-201"), "track_running_stats": False}
         network = models.get_cell_based_tiny_net(self.settings.dict2config(model, None))
