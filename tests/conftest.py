@@ -1,8 +1,10 @@
-"""One thread, a cache of its own and no deadlines, for every test."""
+"""One thread, a cache of its own and no deadlines, for every test; benchmarks as modules, for those that ask."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,3 +22,14 @@ def one_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("ENAS_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("OMP_NUM_THREADS", "1")  # of the processes that tests start
         yield
+
+
+@pytest.fixture
+def benchmarks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The modules of the benchmarks' folder can be imported meanwhile, and are forgotten again."""
+    folder = Path(__file__).parents[1] / "benchmarks"
+    monkeypatch.syspath_prepend(str(folder))
+    yield
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(str(folder)):
+            del sys.modules[name]

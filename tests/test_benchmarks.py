@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import math
 import statistics
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-
-@pytest.fixture(autouse=True)
-def importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))  # what is imported from there is forgotten again
+pytestmark = pytest.mark.usefixtures("benchmarks")
 
 
 def find(side: str, text: str, cost: float) -> Any:
