@@ -16,7 +16,7 @@ from torch.utils.data import TensorDataset
 from peer_drivers import children
 from peer_drivers.protocol import About, Measure, Setup, serve
 
-REPAIRED = "as released it leaves out the operations of all cells; here they run"
+REPAIRED = "micro as released leaves out the operations of all cells; here they run"
 
 
 class NniExamples:
@@ -52,8 +52,8 @@ class NniExamples:
         )
         self.trainer.train_loader, self.trainer.valid_loader = train, children.reward_batches(setup)
         self.sampled = children.recorded(self.trainer.controller, "resample", lambda args, chosen: chosen)
-        notes, found = () if setup.space == "macro" else (REPAIRED,), children.versions("nni", "torch")
-        self.about = About("NNI, its older example", found, children.parameters(model), notes)
+        found = children.versions("nni", "torch")
+        self.about = About("NNI, its older example", found, children.parameters(model), (REPAIRED,))
 
     def run(self, child: dict[str, Any], images: Tensor) -> Tensor:
         """Logits of a child."""
