@@ -1,4 +1,4 @@
-"""How fast the convolutions of a child are alone: what the time of its passes is measured against."""
+"""The convolutions of children by themselves: what the time of their passes is measured against."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timing import alternate
 from torch import Tensor, nn
 
 from enas.network import Network
 from enas.runtime import Runtime
+
+IMAGE_CHANNELS = 3
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,17 @@ def convolutions(network: Network, images: Tensor, runtime: Runtime) -> Counter[
     return found
 
 
-def seconds_alone(found: Counter[Convolution], training: bool, repeats: int, runtime: Runtime) -> float:
-    """The time of all these convolutions by themselves, each shape's the median of its runs; with all gradients
-    where `training`."""
-    total = 0.0
-    for kind, count in found.items():
-        run = _forward(kind, runtime) if not training else _both(kind, runtime)
-        total += count * alternate([run], repeats, runtime)[0][0]
-    return total
+def alone(found: Counter[Convolution], training: bool, runtime: Runtime) -> Callable[[], None]:
+    """All these convolutions one after the other, and nothing else; with their gradients where `training`, but for
+    that of the images."""
+    runs = [((_both if training else _forward)(kind, runtime), count) for kind, count in found.items()]
+
+    def run() -> None:
+        for convolve, count in runs:
+            for _ in range(count):
+                convolve()
+
+    return run
 
 
 def _tensors(kind: Convolution, runtime: Runtime) -> tuple[Tensor, Tensor]:
@@ -91,7 +95,7 @@ def _both(kind: Convolution, runtime: Runtime) -> Callable[[], Any]:
         with torch.no_grad():
             return torch.ops.aten.convolution_backward(
                 grad, x, weight, None, [kind.stride] * 2, [padding] * 2, [1, 1], False, [0, 0], kind.groups,
-                [True, True, False],
+                [kind.shape[1] != IMAGE_CHANNELS, True, False],
             )  # fmt: skip
 
     return run

@@ -26,8 +26,11 @@ import click
 from enas.config import RunConfig
 from enas.runtime import start, versions
 
-SEARCH = "--space macro --width 36 --set space.layers=12 --set weights.batch_size=128 --set controller.batch_size=128 --set weights.steps=8"
-SEARCH += " --set controller.architectures_per_update=64 --set controller.warmup_epochs=0 --set controller.updates=1"
+SEARCH = (
+    "--space macro --width 36 --set space.layers=12 --set weights.batch_size=128 --set weights.steps=8 "
+    "--set controller.batch_size=128 --set controller.architectures_per_update=64 --set controller.updates=1 "
+    "--set controller.warmup_epochs=0"
+)
 FIRST_STEP, FIRST_UPDATE = "step", "update"
 
 

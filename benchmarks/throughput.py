@@ -8,8 +8,8 @@ count. Parts (--part, default all but `compiled`, whose compilation takes minute
 training    a training step of the supernet, of the same child as a network of its own, and of that network with
             torch's own kernels
 scoring     fresh uniform architectures, and those of a policy with a fifth of its entropy left, in merged passes and
-            one by one
-arithmetic  both kinds of pass for children of convolutions alone, against the time of these convolutions by themselves
+            for some of them not merged, and one by one
+arithmetic  both kinds of pass for children of dense convolutions, and these convolutions by themselves
 exhaustive  all networks of NAS-Bench-Macro, and some of them one by one
 curves      cost over images, layers, and architectures in a pass
 compiled    training steps of single children, and of the same under torch.compile
@@ -23,13 +23,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 import torch
-from ceiling import convolutions, seconds_alone
+from ceiling import Convolution, alone, convolutions
 from curves import draw_curves, measure_curves
 from timing import CLASSES, SPACES, Figure, alternate, environment, random_batch, sharp
 from torch import Tensor
@@ -48,7 +49,8 @@ from enas.spaces import Architecture, SearchSpace
 from enas.supernet import Supernet
 from enas.training import UNLIMITED, Batch, EpochState, Model, Output, sgd, train_epoch
 
-SGD = SgdConfig(max_nonfinite=UNLIMITED)  # a non-finite step takes the same time
+# a non-finite step takes the same time; dropout, of a few hundred numbers, is nothing that torch.compile understands
+SGD = SgdConfig(max_nonfinite=UNLIMITED, dropout=0.0)
 SIZE = 32  # of the images
 ENTROPY_SHARE = 0.2  # of the policy that stands for a converged one
 ALONE = 16  # architectures that are scored one by one
@@ -133,35 +135,46 @@ def training(bench: Bench, children: int) -> list[Figure]:
 
 
 def scoring(bench: Bench, count: int) -> list[Figure]:
+    """Many architectures, and some of them by themselves: in as many passes at a time, and with all threads."""
     figures = []
     kinds = {
         "uniform": searchers.uniform(bench.space, count, generator(0, "scoring")),
         "a fifth of the entropy": sharp(bench.space, count, ENTROPY_SHARE, generator(0, "scoring")),
     }
+    apart = SharedWeights(bench.supernet, bench.space, bench.runtime, memory=1)
     for kind, archs in kinds.items():
-        one_by_one = together([bench.score([arch]) for arch in archs[:ALONE]])
-        macs = [float(cost(bench.space.graph(arch)).macs) for arch in archs]
-        names = [f"scoring, {kind}, {len(set(archs))} distinct", f"scoring, {kind}, one by one"]
-        sums = [sum(macs), sum(macs[:ALONE])]
-        figures += bench.compare(names, [bench.score(archs), one_by_one], [len(archs), len(archs[:ALONE])], sums)
+        some = list(dict.fromkeys(archs))[:ALONE]
+        runs = [
+            bench.score(archs),
+            functools.partial(apart.score, some, [bench.batch]),
+            together([bench.score([arch]) for arch in some]),
+        ]
+        names = [f"{len(set(archs))} distinct", "not merged", "one by one"]
+        macs = [0.0, *[float(sum(cost(bench.space.graph(arch)).macs for arch in some))] * 2]  # merged passes save some
+        names = [f"scoring, {kind}, {name}" for name in names]
+        figures += bench.compare(names, runs, [len(archs), len(some), len(some)], macs)
     return figures
 
 
 def arithmetic(bench: Bench, count: int) -> list[dict[str, Any]]:
-    """For children of convolutions alone, the share of a pass's time that its convolutions take by themselves."""
+    """For children of convolutions alone, the share of a pass's time that its convolutions take by themselves: one
+    child at a time on all threads, both ways."""
     archs = [_convolutional(bench.space, arch) for arch in searchers.uniform(bench.space, count, generator(0, "conv"))]
     graphs = [bench.space.graph(arch) for arch in archs]
     macs = float(sum(cost(graph).macs for graph in graphs))
-    found = [convolutions(Network(g, generator(0, "network")).eval(), bench.batch[0], bench.runtime) for g in graphs]
+    found: Counter[Convolution] = Counter()
+    for graph in graphs:
+        found += convolutions(Network(graph, generator(0, "network")).eval(), bench.batch[0], bench.runtime)
     rows = []
-    for training_pass in (False, True):
-        times = TRAINING_COST if training_pass else 1
-        run = together([bench.step(graph) for graph in graphs]) if training_pass else bench.score(archs)
-        name = "training" if training_pass else "scoring"
-        (figure,) = bench.compare([f"{name}, children of convolutions"], [run], [count], [times * macs])
-        alone = sum(seconds_alone(kinds, training_pass, bench.repeats, bench.runtime) for kinds in found)
-        share = alone / figure.median_s
-        rows.append(figure.record() | {"convolutions_alone_s": alone, "share_of_ceiling": share})
+    both: tuple[tuple[str, int, Run], ...] = (
+        ("scoring", 1, together([bench.score([arch]) for arch in archs])),
+        ("training", TRAINING_COST, together([bench.step(graph) for graph in graphs])),
+    )
+    for name, times, run in both:
+        names = [f"{name}, children of convolutions", f"{name}, those convolutions alone"]
+        runs = [run, alone(found, times > 1, bench.runtime)]
+        whole, convs = bench.compare(names, runs, [count] * 2, [times * macs] * 2)
+        rows += [whole.record() | {"share_of_ceiling": convs.median_s / whole.median_s}, convs.record()]
     return rows
 
 
@@ -185,12 +198,14 @@ def exhaustive(repeats: int, runtime: Runtime) -> list[Figure]:
     macs = {arch: cost(space.graph(arch)).macs for arch in everyone}
     names = [f"scoring, all {len(everyone)} networks", "scoring, one by one"]
     runs = [bench.score(everyone), together([bench.score([arch]) for arch in sample])]
-    sums = [sum(macs.values()), sum(macs[arch] for arch in sample)]
+    sums = [0.0, float(sum(macs[arch] for arch in sample))]  # merged passes save most of it
     return bench.compare(names, runs, [len(everyone), len(sample)], sums)
 
 
 def compiled(bench: Bench, children: int) -> list[Figure]:
     """Single children under shared weights, and as networks that torch has compiled from its own kernels."""
+    torch._dynamo.reset()
+    torch._dynamo.config.recompile_limit = 4 * children  # beyond it networks would silently run without compilation
     graphs = [bench.space.graph(a) for a in searchers.uniform(bench.space, children, generator(0, "training"))]
     macs = TRAINING_COST * sum(cost(graph).macs for graph in graphs)
     names = ["training, shared weights", "training, networks under torch.compile"]
@@ -267,7 +282,8 @@ def table(part: str, rows: list[dict[str, Any]]) -> list[str]:
     for row in rows:
         share = f", {row['share_of_ceiling']:.0%} of the ceiling" if "share_of_ceiling" in row else ""
         spread = f"{row['median_s']:.3g} ({row['least_s']:.3g} to {row['most_s']:.3g})"
-        rates = f"{row['children_per_s']:.3g} | {row['child_images_per_s']:,.0f} | {row['gflops']:.0f}"
+        gflops = f"{row['gflops']:.0f}" if row["gflops"] else ""  # merged passes do less than their children's
+        rates = f"{row['children_per_s']:.3g} | {row['child_images_per_s']:,.0f} | {gflops}"
         lines.append(f"| {row['space']}, {row['what']}{share} | {row['children']} | {spread} | {rates} |")
     return lines
 

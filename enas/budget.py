@@ -29,9 +29,9 @@ from enas.runtime import Runtime
 from enas.searchers import Searcher
 from enas.training import Batch, seconds_per_step
 
-PROBES = 16  # architectures that the measurement runs
+PROBES = 16  # architectures that the measurement for a budget runs
 ROUNDS = 2
-FEW_PROBES, FEW_ROUNDS = 4, 1  # where nothing but a forecast depends on it, the search should begin soon
+FEW_PROBES = 4  # where nothing but a forecast depends on it, the search should begin soon
 MIN_EPOCHS = 10  # fewer changes of phase than this are hardly a search
 MAX_EPOCHS = 2**24  # more than anybody can wait for, where a budget is as good as none
 DERIVE_SHARE = 0.25
@@ -99,18 +99,19 @@ def measure(state: Search) -> Rates:
     Raises UserError where the device has no memory for one architecture.
     """
     config = state.config
-    probes, rounds = (FEW_PROBES, FEW_ROUNDS) if config.budget is None else (PROBES, ROUNDS)
+    probes, rounds = (FEW_PROBES, 1) if config.budget is None else (PROBES, ROUNDS)
     archs = searchers.uniform(state.space, probes, state.draws("forecast"))
     training_batch = random_batch(
         state.train, config.weights.batch_size, state.data.mean, state.data.std, state.draws("forecast images")
     )
     scoring_batch = state.validation_batch(config.controller.batch_size, "forecast")
     steps = -(-probes // config.weights.architectures_per_step)
-    # the faster of two rounds: another program that works for a moment must not halve the search
+    # the faster of two rounds: another program that works for a moment must not halve the search; training steps have
+    # a first one that does not count
     step_s = min(_training_s(state, training_batch, steps) for _ in range(rounds))
-    scoring_s = min(_seconds(lambda: state.evaluator.score(archs, [scoring_batch])) for _ in range(rounds))
+    scoring_s = min(_seconds(lambda: state.evaluator.score(archs, [scoring_batch])) for _ in range(ROUNDS))
     searcher = copy.deepcopy(state.searcher)
-    update_s = min(_seconds(lambda: _update(searcher, config)) for _ in range(rounds))
+    update_s = min(_seconds(lambda: _update(searcher, config)) for _ in range(ROUNDS))
     child_images = config.weights.architectures_per_step * len(training_batch[0])
     return Rates(step_s / child_images, scoring_s / (probes * len(scoring_batch[0])), update_s)
 

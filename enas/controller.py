@@ -130,9 +130,11 @@ class Controller(nn.Module):
                 if first.part in self.attended:
                     if not first.is_connection:  # the state has yet to hear of the part's last choice
                         new_h, new_c = self._recur(x, h, c)
-                        heard = torch.ones(n, 1, dtype=torch.bool) if moved is None else moved
-                        h, c = torch.where(heard, new_h, h), torch.where(heard, new_c, c)
-                        x = torch.where(heard, self.start, x)
+                        if moved is None:
+                            x, h, c = self.start.expand(n, -1), new_h, new_c
+                        else:
+                            h, c = torch.where(moved, new_h, h), torch.where(moved, new_c, c)
+                            x = torch.where(moved, self.start, x)
                     anchors[first.part] = h
                     projected[first.part] = self.attention_anchor(h)
                 moved = None

@@ -61,8 +61,9 @@ def run_jobs(jobs: Sequence[Job[T]], threads: int, on_work: Callable[[int], None
 @contextlib.contextmanager
 def _shared_threads(threads: int, together: int) -> Iterator[ThreadPoolExecutor]:
     """Threads for Python of which each has its share of torch's."""
+    before = torch.get_num_threads()
     with ThreadPoolExecutor(together, initializer=torch.set_num_threads, initargs=(threads // together,)) as pool:
         try:
             yield pool
         finally:
-            torch.set_num_threads(threads)  # new threads begin with the last number that anybody set
+            torch.set_num_threads(before)  # new threads begin with the last number that anybody set

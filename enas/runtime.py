@@ -21,6 +21,7 @@ from enas.errors import UserError
 
 T = TypeVar("T")
 GIB = 1 << 30
+MOST_PASSES = 8  # as one thread at a time can be in Python; measured were two
 logger = logging.getLogger(__name__)
 
 
@@ -39,7 +40,7 @@ class Runtime:
     @property
     def passes(self) -> int:
         """How many passes should run at a time, each on a share of the threads: a GPU has work enough with one."""
-        return self.threads if self.device.type == "cpu" else 1
+        return min(self.threads, MOST_PASSES) if self.device.type == "cpu" else 1
 
     def wait(self) -> None:
         """Wait until the device has done what it was told: for taking times."""

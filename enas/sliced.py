@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -47,7 +48,10 @@ class Sliced(nn.Module):
 
     def part(self, node: Node) -> Callable[..., Tensor]:
         """The operation of a node of this key. Its weights are joined once, however often it is called."""
-        module, tensors = _bare(node.op, node.in_shapes, node.shape), self.tensors(node)
+        size, tensors = (node.op, node.in_shapes, node.shape), self.tensors(node)
+        if size not in _own.modules:
+            _own.modules[size] = _bare(*size)
+        module = _own.modules[size]
 
         def run(*inputs: Tensor, **context: Any) -> Tensor:
             return functional_call(module, tensors, inputs, context)  # type: ignore[no-any-return]
@@ -146,7 +150,16 @@ def _cat(tensors: Sequence[Tensor], dim: int) -> Tensor:
     return torch.cat(list(tensors), dim) if len(tensors) > 1 else tensors[0]
 
 
-@functools.lru_cache(maxsize=4096)
+class _Own(threading.local):
+    """A thread's modules without data, by operation and shapes: while one runs, its weights hang on it."""
+
+    def __init__(self) -> None:
+        self.modules: dict[tuple[str, tuple[Shape, ...], Shape], nn.Module] = {}
+
+
+_own = _Own()
+
+
 def _bare(op: str, in_shapes: tuple[Shape, ...], shape: Shape) -> nn.Module:
     """The module of a node, with weights that have a size but no data."""
     with torch.inference_mode(False), torch.device("meta"):

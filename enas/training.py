@@ -164,12 +164,9 @@ def train_epoch(
             optimizer.zero_grad(set_to_none=True)
             runtime.release_memory()
             on_out_of_memory()
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
+        norm = torch.nn.utils.clip_grad_norm_([p for p in parameters if p.grad is not None], config.grad_clip)
         bad = ~torch.isfinite(norm)
-        # the fused kernel clips as it goes, and does nothing where the gradient is not finite
-        optimizer.grad_scale = (norm / config.grad_clip).clamp(min=1)  # type: ignore[attr-defined]
-        optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
+        optimizer.found_inf = bad.float()  # type: ignore[attr-defined]  # the fused kernel then does nothing
         optimizer.step()
         with torch.no_grad():
             _restore(statistics, kept, where=bad)

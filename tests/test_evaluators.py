@@ -18,7 +18,7 @@ from enas.objective import Scores, rewards
 from enas.runtime import GIB, Runtime
 from enas.supernet import Supernet
 from enas.training import evaluate
-from tests.toys import images, macro, random_archs, seeded
+from tests.toys import chain, images, macro, micro, random_archs, seeded
 
 CPU = Runtime(torch.device("cpu"), torch.float32, 1)
 
@@ -87,3 +87,23 @@ def test_shared_weights_score_equals_one_by_one_and_scores_duplicates_once(monke
             torch.testing.assert_close(scores.loss[i], alone[arch].loss[0], rtol=1e-5, atol=1e-6)
             torch.testing.assert_close(scores.accuracy[i], alone[arch].accuracy[0])
     assert all(p.grad is None and not scores.loss.requires_grad for p in supernet.parameters())
+
+
+LARGE = chain(shape=(3, 16, 16), filters=(8, 16), kernels=(3, 5), min_layers=4, max_layers=6)
+
+
+@pytest.mark.parametrize("space", [LARGE, macro(3), micro()], ids=lambda space: space.name)
+def test_passes_at_the_same_time_do_not_disturb_each_other(space: Any) -> None:
+    """Layers of one size share a module in `chain`, into which each pass puts its weights: if threads shared it too,
+    most of these rounds would go wrong."""
+    supernet, archs = Supernet(space, seeded()), random_archs(space, 24)
+    batches = [(images(64, space.input_shape, seed=i), torch.arange(64) % 5) for i in range(2)]
+    threads = torch.get_num_threads()
+    expected = SharedWeights(supernet, space, CPU).score(archs, batches)
+    evaluator = SharedWeights(supernet, space, Runtime(torch.device("cpu"), torch.float32, 8))
+    for n in (24, 24, 24, 24, 2, 1):
+        work: list[int] = []
+        scores = evaluator.score(archs[:n], batches, work.append)
+        torch.testing.assert_close(scores.loss, expected.known_loss[:n], rtol=1e-4, atol=1e-5)
+        assert sum(work) == 128 * len(set(archs[:n]))
+        assert torch.get_num_threads() == threads

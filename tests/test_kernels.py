@@ -21,6 +21,7 @@ from enas.kernels import (
     plain_kernels,
     strided_pixels,
 )
+from enas.kernels import batchnorm as module
 from tests.toys import seeded
 
 # with 1, 7 and 36 channels rows of several pixels are needed; 5 * 3 * 1 and 3 * 31 * 5 pixels have few halves
@@ -80,9 +81,16 @@ def test_the_own_batch_norm_runs_where_it_pays(monkeypatch: pytest.MonkeyPatch) 
         x = images(shape, torch.float32).requires_grad_()
         y = batch_norm(x, ones[: shape[1]], zeros[: shape[1]])
         assert (type(y.grad_fn).__name__ == "_BatchNormBackward") == own
+    called: list[int] = []
+    original = module._normalised
+    monkeypatch.setattr(module, "_normalised", lambda *args: called.append(args[1].numel()) or original(*args))
     with torch.inference_mode():
-        x = images((4, 36, 8, 8), torch.float32)
-        close(batch_norm(x, ones, zeros), batch_norm_plain(x, ones, zeros), torch.float32)
+        for channels in (36, 48, 32):
+            x, ones, zeros = images((4, channels, 8, 8), torch.float32), torch.ones(channels), torch.zeros(channels)
+            close(batch_norm(x, ones, zeros), batch_norm_plain(x, ones, zeros), torch.float32)
+    assert called == [36, 48]  # without gradients multiples of 32 alone are left to torch
+    x = images((4, 48, 8, 8), torch.float32).requires_grad_()
+    assert type(batch_norm(x, torch.ones(48), torch.zeros(48)).grad_fn).__name__ != "_BatchNormBackward"
 
 
 @pytest.mark.parametrize("reuse", [False, True])
@@ -124,12 +132,23 @@ def test_pooling_is_torchs(
     close(y, expected, dtype)
     (by_ours,), (by_plain,) = torch.autograd.grad(y, x, grad), torch.autograd.grad(expected, x, grad)
     close(by_ours, by_plain, dtype)
-    if dtype == torch.float32 and stride == 1:  # whole numbers: nothing is rounded, so each takes exactly its share
+    if ours is maximum_pool:  # whole numbers: nothing is rounded, so each takes exactly its share
         whole = grad.round()
-        maximum = ours is maximum_pool
-        assert not maximum or torch.equal(*(torch.autograd.grad(run(x, 1), x, whole)[0] for run in (ours, plain)))
+        assert torch.equal(*(torch.autograd.grad(run(x, stride), x, whole)[0] for run in (ours, plain)))
     with torch.inference_mode():
         close(ours(x, stride), expected, dtype)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("ours", "plain"), POOLS)
+def test_autocast_leaves_pooling_alone(ours: Pooling, plain: Pooling, stride: int) -> None:
+    x = images((4, 6, 8, 8), torch.float32).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        y, expected = ours(x, stride), plain(x, stride)
+    assert y.dtype == expected.dtype == torch.float32
+    grad = torch.randn(y.shape, generator=seeded(1))
+    for a, b in zip(torch.autograd.grad(y, x, grad), torch.autograd.grad(expected, x, grad), strict=True):
+        close(a, b, torch.float32)
 
 
 def test_maxima_pass_on_what_is_no_number() -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from enas.ops import AuxiliaryClassifier, BatchNorm, Context, Noise, initialise
+from enas.kernels import limits
+from enas.ops import AuxiliaryClassifier, BatchNorm, Context, Noise, build, initialise
 from enas.ops.chain import MeanLinear, RectConv
 from enas.ops.heads import _quadrants
 from enas.ops.macro import FactorizedReduction, PaddedShortcut, Pool
-from tests.toys import seeded
+from tests.toys import chain, macro, micro, nasbench201, nasbench_macro, random_archs, seeded
 
 
 @pytest.mark.parametrize("running", [False, True])
@@ -41,8 +44,8 @@ def test_dropout_masks_differ_by_seed_and_key_and_keep_the_mean() -> None:
 class Identity(nn.Module):
     """In place of a projection or a norm."""
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
-        return x
+    def forward(self, x: Tensor, context: Context, relu: bool = False, reuse: bool = False) -> Tensor:
+        return F.relu(x) if relu else x
 
 
 @pytest.mark.parametrize(
@@ -106,3 +109,18 @@ def test_the_chain_begins_with_smaller_weights() -> None:
     initialise(nn.Sequential(convolution, linear), seeded())
     assert convolution.weight.std().item() == pytest.approx(0.3 * (2 / (16 * 15)) ** 0.5, rel=0.05)
     assert 0.019 < linear.weight.max() <= 0.02  # 0.1 / sqrt(25)
+
+
+@pytest.mark.parametrize("space", [macro(4), micro(), nasbench201(), nasbench_macro(), chain()], ids=lambda s: s.name)
+def test_no_operation_changes_its_inputs(space: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others may read them; without gradients batch norm may work in place, but on what nobody else has."""
+    monkeypatch.setattr(limits, "SMALL", 0)
+    nodes = {node for arch in random_archs(space, 12) for node in space.graph(arch).nodes[1:]}
+    for node in sorted(nodes, key=repr):
+        module = build(node, running=False)
+        inputs = [torch.randn(2, *shape, generator=seeded(i)) for i, shape in enumerate(node.in_shapes)]
+        inputs = [x.to(memory_format=torch.channels_last) for x in inputs]
+        before = [x.clone() for x in inputs]
+        with torch.inference_mode():
+            module(*inputs, context=Context())
+        assert all(torch.equal(x, y) for x, y in zip(inputs, before, strict=True)), node.op

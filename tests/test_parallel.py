@@ -35,7 +35,7 @@ def test_results_keep_their_order_and_all_work_is_reported(threads: int) -> None
     assert sorted(heard) == [1, 2, 2, 3, 3, 3]
     if threads > 1:
         assert {share for _, share in results} == {threads // min(threads, 3)}
-    torch.set_num_threads(before)
+    assert torch.get_num_threads() == before
 
 
 def test_nothing_is_done_without_jobs() -> None:
@@ -67,4 +67,4 @@ def test_what_one_raises_ends_all(fault: str) -> None:
     with pytest.raises(ValueError, match="no"):
         run_jobs([endless, failing], 2, listen)
     assert ended.is_set() and threading.active_count() == running
-    torch.set_num_threads(before)
+    assert torch.get_num_threads() == before

@@ -52,8 +52,9 @@ class SharedWeights:
     ) -> Scores:
         """Scores of all architectures on the same batches; equal architectures are scored once.
 
-        On a CPU as many passes run at once as it has threads. Raises UserError where the device has no memory for a
-        pass of one architecture.
+        On a CPU several passes run at once, each on its share of the threads, and sums have another order than those
+        of a lone pass on all threads: last digits may depend on how many are asked for. Raises UserError where the
+        device has no memory for a pass of one architecture.
         """
         # in the order of their choices neighbours share most, and what they share is needed for the shortest time
         distinct = sorted(set(archs), key=lambda arch: arch.choices)
@@ -66,12 +67,11 @@ class SharedWeights:
             # where one pass runs at a time, what becomes of it decides how large the next one is
             now, waiting = (waiting, []) if together > 1 else (waiting[:1], waiting[1:])
             jobs = [functools.partial(self._attempt, part, batches) for part in now]
-            results = list(zip(now, run_jobs(jobs, together, on_step), strict=True))
+            results = list(zip(now, run_jobs(jobs, self.runtime.passes, on_step), strict=True))
             done += [(part, scores) for part, scores in results if scores is not None]
             failed = [part for part, scores in results if scores is None]
-            for part in failed:
-                self._shrink(part, together)
             if failed:
+                self._shrink(max(failed, key=lambda part: part.needed), together)
                 waiting = self._plan([part.archs for part in failed + waiting], images, together)
         self.macs += sum(scores.images * cost(self.graph(arch)).macs for part, scores in done for arch in part.archs)
         position = {arch: i for i, arch in enumerate(arch for part, _ in done for arch in part.archs)}

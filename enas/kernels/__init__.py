@@ -1,7 +1,7 @@
 """What CPUs do slowly in torch, done faster by other means, each beside its plain twin.
 
-All take images [N, C, H, W], fastest channels last, and are torch's own operations elsewhere: on other devices, for
-small inputs, and where torch is as fast.
+All take images [N, C, H, W], fastest channels last. On other devices they are torch's own operations, but for the
+pixels, and so they are where torch is as fast, as for small inputs.
 """
 
 from enas.kernels.batchnorm import batch_norm, batch_norm_plain

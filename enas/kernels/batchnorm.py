@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from enas.kernels.limits import VECTOR, is_easy, is_small
+from enas.kernels.limits import VECTOR, is_easy, is_left_to_torch
 
 ROW = 128  # a row should have so many numbers at least: below it is the kernels' overhead that takes the time
 
@@ -37,7 +37,7 @@ def batch_norm(
     """x [N, C, H, W] normalised by its own mean and variance, scaled by weight [C] and shifted by bias [C], and ReLU
     where asked for. running: mean and variance [C] that are moved towards the batch's by `momentum`. reuse: nobody
     else reads x, so the result may take its place where no gradient is asked for."""
-    if is_small(x) or is_easy(x):
+    if is_left_to_torch(x) or is_easy(x):
         return batch_norm_plain(x, weight, bias, running, momentum, eps, relu)
     if torch.is_grad_enabled():
         return _BatchNorm.apply(x, weight, bias, running, momentum, eps, relu)  # type: ignore[no-any-return]
@@ -137,7 +137,8 @@ def _image(rows: Tensor, like: Tensor) -> Tensor:
 
 def _repeated(values: Tensor, rows: Tensor) -> Tensor:
     """Values of the channels [C] for each number of a row."""
-    return values.repeat(rows.shape[1] // len(values))
+    # `repeat` takes ten times as long; of one channel reshaping makes a view, which the kernels do not like
+    return values.expand(rows.shape[1] // len(values), -1).reshape(-1).contiguous()
 
 
 def _moments(rows: Tensor, channels: int) -> tuple[Tensor, Tensor]:

@@ -3,11 +3,12 @@
 import contextlib
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor
 
 VECTOR = 32  # bfloat16 numbers in the widest vector register
 SMALL = 1 << 18  # numbers in an input below which torch's kernels win, as they are fewer
-EASY = 16  # of a multiple of so many channels torch's kernels make good use
+EASY = 16  # of a multiple of so many channels torch's kernels make good use in training; without gradients of VECTOR
 _off = False  # whether torch's kernels run everywhere
 
 
@@ -21,19 +22,19 @@ def is_foreign(x: Tensor) -> bool:
     return _off or x.device.type != "cpu"
 
 
-def is_small(x: Tensor) -> bool:
-    """Whether x is that, or too small."""
+def is_left_to_torch(x: Tensor) -> bool:
+    """Whether x is that, or too small to gain."""
     return is_foreign(x) or x.numel() < SMALL
 
 
 def is_easy(x: Tensor) -> bool:
-    """Whether the channels of x [N, C, H, W] fill vectors."""
-    return x.shape[1] % EASY == 0
+    """Whether the channels of x [N, C, H, W] are as many as torch likes."""
+    return x.shape[1] % (EASY if torch.is_grad_enabled() else VECTOR) == 0
 
 
 @contextlib.contextmanager
 def plain_kernels() -> Iterator[None]:
-    """torch's own kernels for everything, in all threads: for comparisons."""
+    """torch's own kernels for everything, in all threads: for comparisons. To be entered by one thread at a time."""
     global _off
     before, _off = _off, True
     try:

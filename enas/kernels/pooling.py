@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from enas.kernels.depthwise import depthwise_plain, input_gradient
-from enas.kernels.limits import is_small
+from enas.kernels.limits import is_left_to_torch
 
 KERNEL = 3
 DIMENSIONS = (3, 2)  # columns, then rows
@@ -25,7 +25,7 @@ AWKWARD = 8  # channels beyond a multiple of so many cost torch's bfloat16 maxim
 
 def average_pool(x: Tensor, stride: int = 1) -> Tensor:
     """Means over 3x3 pixels of x [N, C, H, W], padded to keep the size at stride 1; padding does not count."""
-    if is_small(x):
+    if is_left_to_torch(x):
         return average_pool_plain(x, stride)
     return _Average.apply(x, stride)  # type: ignore[no-any-return]
 
@@ -40,7 +40,7 @@ def maximum_pool(x: Tensor, stride: int = 1) -> Tensor:
     learns = torch.is_grad_enabled() and x.requires_grad
     # torch's backward pass is the faster one, its forward pass is not: by too much where few channels fit a vector
     awkward = x.dtype == torch.bfloat16 and x.shape[1] % AWKWARD > 0 and stride == 1
-    if is_small(x) or (learns and not awkward):
+    if is_left_to_torch(x) or (learns and not awkward):
         return maximum_pool_plain(x, stride)
     for dim in DIMENSIONS:
         x = _MaximumOfThree.apply(x, dim) if learns else _maximum_of_three(x, dim, stride)
@@ -57,7 +57,8 @@ class _Average(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, stride: int) -> Tensor:
         ctx.stride = stride
         ctx.save_for_backward(x)  # for its shape and layout: what comes before it keeps it anyway
-        return _divide(depthwise_plain(x, _ones(x), stride), x.shape, stride)
+        with torch.autocast("cpu", enabled=False):  # which leaves pooling alone, unlike convolutions
+            return _divide(depthwise_plain(x, _ones(x), stride), x.shape, stride)
 
     @staticmethod
     @once_differentiable

@@ -21,7 +21,7 @@ class CellInput(nn.Module):
         self.norm = BatchNorm(shape[0], running)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        return self.norm(self.pointwise(F.relu(x)), context)  # type: ignore[no-any-return]
+        return self.norm(self.pointwise(F.relu(x)), context, reuse=True)  # type: ignore[no-any-return]
 
 
 class CellSepConv(nn.Module):
@@ -37,8 +37,8 @@ class CellSepConv(nn.Module):
         self.norm2 = BatchNorm(shape[0], running)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        x = self.norm1(self.pointwise1(self.depthwise1(F.relu(x))), context, relu=True)
-        return self.norm2(self.pointwise2(self.depthwise2(x)), context)  # type: ignore[no-any-return]
+        x = self.norm1(self.pointwise1(self.depthwise1(F.relu(x))), context, relu=True, reuse=True)
+        return self.norm2(self.pointwise2(self.depthwise2(x)), context, reuse=True)  # type: ignore[no-any-return]
 
 
 class CellPool(nn.Module):

@@ -32,7 +32,7 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(channels) if running else None)
         self.register_buffer("running_var", torch.ones(channels) if running else None)
 
-    def forward(self, x: Tensor, context: Context, relu: bool = False, reuse: bool = True) -> Tensor:
+    def forward(self, x: Tensor, context: Context, relu: bool = False, reuse: bool = False) -> Tensor:
         """The norm of x [G*N, C, H, W], and ReLU where asked for. reuse: x may be overwritten, as nobody else
         reads it."""
         if context.groups > 1:
@@ -114,7 +114,7 @@ def pool(x: Tensor, stride: int, maximum: bool) -> Tensor:
 
 
 def total(inputs: Sequence[Tensor]) -> Tensor:
-    """The sum of tensors of one shape: of one tensor that tensor itself, else a new one."""
+    """The sum of tensors of one shape and type: of one tensor that tensor itself, else a new one."""
     first, *rest = inputs
     if not rest:
         return first

@@ -22,7 +22,7 @@ class ConvNorm(nn.Module):
         self.relu = relu
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        return self.norm(self.conv(x), context, self.relu)  # type: ignore[no-any-return]
+        return self.norm(self.conv(x), context, self.relu, reuse=True)  # type: ignore[no-any-return]
 
 
 class _Projection(ConvNorm):
@@ -42,7 +42,8 @@ class Conv(nn.Module):
         self.norm = BatchNorm(shape[0], running)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        return self.norm(self.conv(self.project(x, context)), context, relu=True)  # type: ignore[no-any-return]
+        x = self.conv(self.project(x, context))
+        return self.norm(x, context, relu=True, reuse=True)  # type: ignore[no-any-return]
 
 
 class SepConv(nn.Module):
@@ -57,7 +58,7 @@ class SepConv(nn.Module):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         x = self.depthwise(self.project(x, context))
-        return self.norm(self.pointwise(x), context, relu=True)  # type: ignore[no-any-return]
+        return self.norm(self.pointwise(x), context, relu=True, reuse=True)  # type: ignore[no-any-return]
 
 
 class Pool(nn.Module):
@@ -116,4 +117,4 @@ class FactorizedReduction(nn.Module):
         self.norm = BatchNorm(shape[0], running)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        return self.norm(self.halve(x), context)  # type: ignore[no-any-return]
+        return self.norm(self.halve(x), context, reuse=True)  # type: ignore[no-any-return]

@@ -24,6 +24,6 @@ class MobileConv(nn.Module):
         self.project, self.norm3 = conv(channels, shape[0], 1), BatchNorm(shape[0], running)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        x = self.norm1(self.expand(x), context, relu=True)
-        x = self.norm2(self.depthwise(x), context, relu=True)
-        return self.norm3(self.project(x), context)  # type: ignore[no-any-return]
+        x = self.norm1(self.expand(x), context, relu=True, reuse=True)
+        x = self.norm2(self.depthwise(x), context, relu=True, reuse=True)
+        return self.norm3(self.project(x), context, reuse=True)  # type: ignore[no-any-return]

@@ -22,7 +22,7 @@ class ReluConvNorm(nn.Module):
         self.norm = BatchNorm(shape[0], running)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        return self.norm(self.conv(F.relu(x)), context)  # type: ignore[no-any-return]
+        return self.norm(self.conv(F.relu(x)), context, reuse=True)  # type: ignore[no-any-return]
 
 
 class Zero(nn.Module):
