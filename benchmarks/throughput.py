@@ -144,7 +144,7 @@ def scoring(bench: Bench, count: int) -> list[Figure]:
     apart = SharedWeights(bench.supernet, bench.space, bench.runtime, memory=1)
     for kind, archs in kinds.items():
         some = list(dict.fromkeys(archs))[:ALONE]
-        runs = [
+        runs: list[Run] = [
             bench.score(archs),
             functools.partial(apart.score, some, [bench.batch]),
             together([bench.score([arch]) for arch in some]),
@@ -172,7 +172,7 @@ def arithmetic(bench: Bench, count: int) -> list[dict[str, Any]]:
     )
     for name, times, run in both:
         names = [f"{name}, children of convolutions", f"{name}, those convolutions alone"]
-        runs = [run, alone(found, times > 1, bench.runtime)]
+        runs: list[Run] = [run, alone(found, times > 1, bench.runtime)]
         whole, convs = bench.compare(names, runs, [count] * 2, [times * macs] * 2)
         rows += [whole.record() | {"share_of_ceiling": convs.median_s / whole.median_s}, convs.record()]
     return rows

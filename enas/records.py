@@ -49,7 +49,7 @@ class EpochRecord:
     controller_grad_norm: float | None
     architectures_per_s: float | None  # rewards
     training_chunk: int  # architectures in one pass: smaller than configured where memory ran out
-    scoring_memory_gib: float  # of one pass that scores, by estimate: the same
+    scoring_memory_gib: float  # of the passes that score at a time, by estimate: the same
     entropy: float | None  # of the policy, in nats, over the sample below
     entropy_share: float  # the same as a share of the uniform policy's
     entropy_shares: dict[str, float]  # the same for each group of decisions

@@ -60,8 +60,8 @@ class WeightsConfig(SgdConfig):
     )
     scoring_memory_gib: float | None = setting(
         None,
-        "memory in GiB for one pass that scores architectures, by estimate; as many as fit share what they have in "
-        "common (default: 2, or a quarter of a GPU's memory)",
+        "memory in GiB for the passes that score architectures at a time, by estimate; as many as fit share what they "
+        "have in common (default: 2, or a quarter of a GPU's memory)",
         above=0,
     )
 
