@@ -66,13 +66,9 @@ def _search(data: str, until: str) -> tuple[float, int]:
     with tempfile.TemporaryDirectory() as folder:
         arguments = ["search", "--data", data, "--device", "cpu", "--output", f"{folder}/run", *SEARCH.split()]
         began = time.time()
-        found = subprocess.run(
-            [sys.executable, __file__, "--until", until, *arguments],
-            check=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
+        found = subprocess.run([sys.executable, __file__, "--until", until, *arguments], capture_output=True, text=True)
+        if found.returncode:
+            raise SystemExit(f"`enas search` must run with --data {data}, but says: {found.stderr.strip()[-500:]}")
         ended, peak = found.stdout.split()[-2:]
         return float(ended) - began, int(peak)
 

@@ -32,11 +32,11 @@ import click
 import torch
 from ceiling import Convolution, alone, convolutions
 from curves import draw_curves, measure_curves
-from timing import CLASSES, SPACES, Figure, alternate, environment, random_batch, sharp
+from timing import CLASSES, SPACES, Figure, alternate, earlier, environment, random_batch, sharp, started
 from torch import Tensor
 
 from enas import searchers, spaces
-from enas.config import NasBenchMacroOptions, RunConfig, SgdConfig
+from enas.config import NasBenchMacroOptions, SgdConfig
 from enas.cost import cost
 from enas.evaluators import SharedWeights
 from enas.graph import Graph, signature
@@ -44,7 +44,7 @@ from enas.kernels import plain_kernels
 from enas.network import Network
 from enas.ops import Noise
 from enas.plan import TRAINING_COST
-from enas.runtime import Runtime, generator, start
+from enas.runtime import Runtime, generator
 from enas.spaces import Architecture, SearchSpace
 from enas.supernet import Supernet
 from enas.training import UNLIMITED, Batch, EpochState, Model, Output, sgd, train_epoch
@@ -241,10 +241,8 @@ def main(
     precision: str,
 ) -> None:
     """Measure, write, and print the tables."""
-    runtime = start(RunConfig(device=device, precision=precision))
-    output.mkdir(parents=True, exist_ok=True)
     path = output / "throughput.json"
-    result: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    result, runtime = earlier(path), started(device, precision)
     result |= {"environment": environment(runtime), "batch_size": batch_size, "repeats": repeats}
     chosen = {} if width is None else {"width": width}
     built = [spaces.build(SPACES[name](**chosen), (3, SIZE, SIZE), CLASSES) for name in names or SPACES]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+import click
 import torch
 
-from enas.config import MacroOptions, MicroOptions, NasBench201Options, SpaceOptions
-from enas.runtime import Runtime, generator, versions
+from enas.config import MacroOptions, MicroOptions, NasBench201Options, RunConfig, SpaceOptions
+from enas.errors import UserError
+from enas.runtime import Runtime, generator, start, versions
 from enas.spaces import Architecture, SearchSpace
 from enas.training import Batch
 
@@ -58,6 +62,29 @@ class Figure:
     def record(self) -> dict[str, Any]:
         rates = {name: getattr(self, name) for name in ("child_images_per_s", "children_per_s", "gflops")}
         return asdict(self) | rates
+
+
+def started(device: str, precision: str) -> Runtime:
+    """The runtime. Raises UsageError where the device is not to be had."""
+    try:
+        return start(RunConfig(device=device, precision=precision))
+    except UserError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def earlier(path: Path) -> dict[str, Any]:
+    """What an earlier call wrote; nothing where there was none. Raises UsageError where it is something else, and
+    where its folder cannot be made."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        found = json.loads(path.read_text()) if path.exists() else {}
+    except (OSError, ValueError) as error:
+        raise click.UsageError(f"--output must be a folder, new or of this script, but {path} fails: {error}") from None
+    if not isinstance(found, dict):
+        raise click.UsageError(
+            f"{path} must hold results of this script, but holds something else; give another folder"
+        )
+    return found
 
 
 def environment(runtime: Runtime) -> dict[str, Any]:
