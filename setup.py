@@ -13,7 +13,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["enas", "enas.*"]),
-    package_data={"enas": ["py.typed", "data/*.safetensors", "data/DIGITS_LICENSE.txt"]},
+    package_data={"enas": ["py.typed", "data/*.safetensors", "data/DIGITS_LICENSE.txt", "kernels/cpp/*"]},
     install_requires=[
         "torch>=2.6",
         "torchvision>=0.21",

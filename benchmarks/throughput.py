@@ -12,6 +12,7 @@ scoring     fresh uniform architectures, and those of a policy with a fifth of i
 arithmetic  both kinds of pass for children of dense convolutions, and these convolutions by themselves
 exhaustive  all networks of NAS-Bench-Macro, and some of them one by one
 curves      cost over images, layers, and architectures in a pass
+operators   what takes the time of training steps, and of scoring in one pass, with our kernels and with torch's
 compiled    training steps of single children, and of the same under torch.compile
 
 OUT gets throughput.json and throughput.png; a later call replaces the parts that it measures. Run nothing else
@@ -21,6 +22,7 @@ meanwhile.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import json
 from collections import Counter
@@ -32,6 +34,7 @@ import click
 import torch
 from ceiling import Convolution, alone, convolutions
 from curves import draw_curves, measure_curves
+from operators import measure_operators
 from timing import CLASSES, SPACES, Figure, alternate, earlier, environment, random_batch, sharp, started
 from torch import Tensor
 
@@ -214,7 +217,18 @@ def compiled(bench: Bench, children: int) -> list[Figure]:
     return bench.compare(names, [shared, fused], [children] * 2, [macs] * 2)
 
 
-PARTS = ("training", "scoring", "arithmetic", "exhaustive", "curves", "compiled")
+def operators(bench: Bench, children: int) -> list[dict[str, Any]]:
+    archs = searchers.uniform(bench.space, children, generator(0, "training"))
+    train = together([bench.step(bench.space.graph(arch)) for arch in archs])
+    runtime = dataclasses.replace(bench.runtime, threads=1)  # for one pass at a time, on all of torch's threads
+    evaluator = SharedWeights(bench.supernet, bench.space, runtime, runtime.share_of_memory(None))
+    score = functools.partial(evaluator.score, archs, [bench.batch])
+    kinds = (("training", train), ("scoring", score))
+    plain = [(f"{name}, torch's kernels", children, plainly(run)) for name, run in kinds]
+    return measure_operators(bench.space.name, [(name, children, run) for name, run in kinds] + plain)
+
+
+PARTS = ("training", "scoring", "arithmetic", "exhaustive", "curves", "operators", "compiled")
 
 
 @click.command()
@@ -265,8 +279,8 @@ def main(
 
 
 def _measure(part: str, bench: Bench, children: int, architectures: int) -> list[dict[str, Any]]:
-    if part == "arithmetic":
-        return arithmetic(bench, children)
+    if part in ("arithmetic", "operators"):
+        return {"arithmetic": arithmetic, "operators": operators}[part](bench, children)
     figures = {"training": training, "compiled": compiled}[part](bench, children) if part != "scoring" else None
     return [figure.record() for figure in figures or scoring(bench, architectures)]
 
@@ -275,6 +289,10 @@ def table(part: str, rows: list[dict[str, Any]]) -> list[str]:
     """The README's rows."""
     if part == "curves":
         return [f"{row['varied']} {row['value']}: {row['median_s']:.3g} s" for row in rows]
+    if part == "operators":
+        lines = ["| operators | of | ms/child | share |", "|---|---|--:|--:|"]
+        figures = "| {operator} | {space}, {what} | {ms_per_child:.3g} | {share:.1%} |"
+        return lines + [figures.format(**row) for row in rows]
     lines = [f"| {part} | children | round, s (min to max) | children/s | child-images/s | GFLOP/s |"]
     lines.append("|---|--:|--:|--:|--:|--:|")
     for row in rows:

@@ -18,6 +18,7 @@ import torch
 
 from enas.config import RunConfig
 from enas.errors import UserError
+from enas.kernels import compiled
 
 T = TypeVar("T")
 GIB = 1 << 30
@@ -86,6 +87,8 @@ def start(config: RunConfig) -> Runtime:
     precision = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
     if config.precision == "auto":
         precision = _faster_precision(device)
+    if device.type == "cpu":
+        compiled.library()  # compiled now, if need be, and not in the middle of the first step
     return Runtime(device, precision, torch.get_num_threads())
 
 
@@ -113,6 +116,7 @@ def versions() -> dict[str, str]:
         "python": sys.version.split()[0],
         **{name: metadata.version(name) for name in names},
         "processor": _processor(),
+        "kernels": compiled.kind(),
         **({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
+
+from enas.kernels import compiled, python_kernels
 
 settings.register_profile("enas", deadline=None, print_blob=True)
 settings.load_profile("enas")
@@ -22,6 +25,15 @@ def one_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("ENAS_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("OMP_NUM_THREADS", "1")  # of the processes that tests start
         yield
+
+
+@pytest.fixture(params=["C++", "Python"])
+def language(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Every test twice: with the compiled kernels, where there is a compiler, and with those in Python."""
+    if request.param == "C++" and compiled.library() is None:
+        pytest.skip("no compiled kernels: no C++ compiler, or not on Linux")
+    with contextlib.nullcontext() if request.param == "C++" else python_kernels():
+        yield request.param
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from enas import spaces
 from enas.config import ResNet20Options
 from enas.cost import Cost, cost
 from enas.graph import Graph, GraphBuilder
+from enas.kernels import plain_kernels
 from enas.network import Network
 from enas.ops import OPS
 from enas.spaces import Architecture
@@ -20,7 +21,7 @@ from tests.toys import images, macro, micro, random_archs, seeded
 def counted(graph: Graph) -> Cost:
     """The cost by running the real network on one image."""
     network = Network(graph, seeded()).eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with plain_kernels(), FlopCounterMode(display=False) as counter, torch.no_grad():  # compiled ones are not counted
         network(images(1, graph.nodes[0].shape))
     return Cost(sum(p.numel() for p in network.parameters()), counter.get_total_flops() // 2)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import pytest
@@ -27,12 +28,13 @@ from tests.toys import seeded
 # with 1, 7 and 36 channels rows of several pixels are needed; 5 * 3 * 1 and 3 * 31 * 5 pixels have few halves
 SHAPES = [(4, 36, 8, 8), (5, 7, 3, 1), (2, 1, 6, 4), (3, 40, 31, 5), (8, 20, 4, 4)]
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-5, torch.bfloat16: 2**-6}  # of the largest number
+pytestmark = pytest.mark.usefixtures("language")
 Pooling = Callable[[Tensor, int], Tensor]
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the own kernels run at any size, and for any number of channels."""
+    """Let the kernels in Python run at any size, and for any number of channels."""
     monkeypatch.setattr(limits, "SMALL", 0)
     monkeypatch.setattr(limits, "EASY", 10**9)
 
@@ -72,8 +74,12 @@ def test_batch_norm_is_torchs(shape: tuple[int, ...], dtype: torch.dtype, relu: 
         close(ours, theirs, dtype)
 
 
-def test_the_own_batch_norm_runs_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For many numbers whose channels fill no vector; without gradients too."""
+def test_the_own_batch_norm_runs_where_it_pays(monkeypatch: pytest.MonkeyPatch, language: str) -> None:
+    """In Python for many numbers whose channels fill no vector, without gradients too; compiled always."""
+    if language == "C++":
+        x = images((1, 32, 5, 5), torch.float32).requires_grad_()
+        assert type(batch_norm(x, torch.ones(32), torch.zeros(32)).grad_fn).__name__ == "_CompiledBatchNormBackward"
+        return
     monkeypatch.setattr(limits, "SMALL", 1000)
     monkeypatch.setattr(limits, "EASY", 16)
     ones, zeros = torch.ones(36), torch.zeros(36)
@@ -178,11 +184,42 @@ def test_pixels_and_their_gradient(size: tuple[int, int], layout: torch.memory_f
     assert torch.equal(by_one, torch.autograd.grad(x[:, :, ::2, ::2].sum(), x)[0])
 
 
-def test_all_can_be_switched_off() -> None:
-    x = images((4, 36, 8, 8), torch.float32).requires_grad_()
-    with plain_kernels():
+def test_all_can_be_switched_off(language: str) -> None:
+    def names() -> set[str]:
+        x = images((4, 36, 8, 8), torch.float32).requires_grad_()
         values = [batch_norm(x, torch.ones(36), torch.zeros(36)), average_pool(x), strided_pixels(x, 2)]
-        values += [*even_and_odd_pixels(x), depthwise(x, torch.ones(36, 1, 3, 3)), maximum_pool(x)]
-    own = {f"_{name}Backward" for name in ("BatchNorm", "Average", "Pixels", "Depthwise", "MaximumOfThree")}
-    assert not own & {type(value.grad_fn).__name__ for value in values}
-    assert type(average_pool(x).grad_fn).__name__ in own
+        values += [*even_and_odd_pixels(x), depthwise(x, torch.ones(36, 1, 3, 3).requires_grad_()), maximum_pool(x)]
+        return {type(value.grad_fn).__name__.removesuffix("Backward") for value in values}
+
+    with plain_kernels():
+        assert not any(name.startswith("_") for name in names())
+    own = {"C++": {"_CompiledBatchNorm", "_CompiledPool", "_Pixels", "_CompiledDepthwise"}}
+    own["Python"] = {"_BatchNorm", "_Average", "_Pixels", "_Depthwise", "MaxPool2DWithIndicesBackward0"}
+    assert names() == own[language]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dense", [False, True])
+def test_images_and_gradients_of_any_layout(dtype: torch.dtype, dense: bool) -> None:
+    """In torch's default layout, cut out of larger images, and a gradient that is one number for all pixels."""
+    x = images((4, 6, 9, 8), dtype)
+    x = x.contiguous() if dense else x[:, 1:, :, 2:]
+    channels = x.shape[1]
+    weight, bias = torch.linspace(0.5, 1.5, channels), torch.linspace(-1, 1, channels)
+    kernel = torch.randn(channels, 1, 5, 5, generator=seeded(3))
+    for run in (
+        lambda x: batch_norm(x, weight, bias, relu=True),
+        lambda x: depthwise(x, kernel, relu=True),
+        average_pool,
+        maximum_pool,
+        lambda x: strided_pixels(x, 2),
+    ):
+        found = []
+        for way in (contextlib.nullcontext, plain_kernels):
+            leaf = x.detach().clone(memory_format=torch.preserve_format).requires_grad_()
+            with way():
+                y = run(leaf * 1)
+                grad = torch.ones((), dtype=dtype).expand(y.shape)
+                found.append((y, torch.autograd.grad(y, leaf, grad)[0]))
+        for ours, theirs in zip(*found, strict=True):
+            close(ours, theirs, dtype)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from enas.kernels import depthwise, depthwise_plain
@@ -13,6 +14,7 @@ from enas.kernels.depthwise import _Depthwise
 from enas.ops.layers import Depthwise
 from tests.toys import seeded
 
+pytestmark = pytest.mark.usefixtures("language")
 Convolution = Callable[[Tensor, Tensor, int], Tensor]
 SIZES = [(8, 8), (9, 7), (7, 10), (2, 2), (5, 3), (1, 1), (3, 1)]
 # Nothing halves a width of 1: images have 4 pixels at least. There torch's bfloat16 weight gradient at stride 2 reads
@@ -114,3 +116,20 @@ def test_the_layer_is_torchs_grouped_convolution(kernel: int, stride: int) -> No
     x, _ = case(kernel, (9, 7), torch.float32)
     assert torch.equal(layer(x), plain(x))
     assert layer(x).shape[2:] == (-(-9 // stride), -(-7 // stride))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("channels", "images"), [(1, 3), (16, 2), (20, 18), (36, 1)])
+def test_the_relu_before_it(dtype: torch.dtype, kernel: int, stride: int, channels: int, images: int) -> None:
+    """Against torch's ReLU and convolution, in float32 or better; for channels that fill vectors and that do not."""
+    x = torch.randn(images, channels, 9, 7, generator=seeded()).to(dtype).to(memory_format=torch.channels_last)
+    weight = torch.randn(channels, 1, kernel, kernel, generator=seeded(1))
+    ours = run(lambda x, w, stride: depthwise(x, w, stride, relu=True), x, weight, stride)
+    exact = run(lambda x, w, stride: depthwise_plain(F.relu(x), w, stride), x.double(), weight.double(), stride)
+    close(ours, exact, 1e-5 if dtype == torch.float32 else 2**-6)
+    assert torch.equal(ours[1] == 0, exact[1] == 0) or dtype == torch.bfloat16
+    with torch.inference_mode():
+        y = depthwise(x, weight, stride, relu=True)
+        assert torch.equal(y.double(), ours[0])

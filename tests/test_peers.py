@@ -146,21 +146,21 @@ def test_ratios_pair_the_rounds_and_weigh_macs() -> None:
     assert "| 5.00 (2.00 to 6.00) | 2.50 (1.00 to 3.00) | 1.00 GiB |" in table(found)[3]
 
 
-def test_time_with_the_log_is_compared_with_our_training() -> None:
+def test_each_kind_is_compared_with_what_we_do_instead() -> None:
+    """Their time with a log with our training; their reward with both of ours."""
     from peer_drivers.alternation import Taken
     from peer_drivers.comparison import rows
-    from peer_drivers.protocol import LOGGED, REWARD, TRAINING, About, Measure
+    from peer_drivers.protocol import CONVERGED, LOGGED, REWARD, TRAINING, About, Measure
 
     def of(name: str, **seconds: float) -> Taken:
-        kinds = {"training": TRAINING, "reward": REWARD, "logged": LOGGED}
+        kinds = {"training": TRAINING, "reward": REWARD, "logged": LOGGED, "converged": CONVERGED}
         measures = {kinds[kind]: Measure(value, 1, 1.0, 1.0) for kind, value in seconds.items()}
         return Taken(About(name, {}, 1), [measures], 1)
 
-    found = rows(
-        "macro", {"ours": of("ours", training=1.0, reward=7.0), "p": of("p", training=2.0, logged=3.0, reward=7)}
-    )
+    ours = of("ours", training=1.0, reward=7.0, converged=3.5)
+    found = rows("macro", {"ours": ours, "p": of("p", training=2.0, logged=3.0, reward=7)})
     assert {row["kind"]: row["ratio"]["median"] for row in found if row["driver"] == "p"} == pytest.approx(
-        {TRAINING: 2, LOGGED: 3, REWARD: 1}
+        {TRAINING: 2, LOGGED: 3, REWARD: 1, CONVERGED: 2}
     )
 
 
@@ -223,7 +223,7 @@ def test_whole_comparison(tmp_path: Path, toy: str, monkeypatch: pytest.MonkeyPa
     assert report["environment"]["torch"] == torch.__version__.partition("+")[0]
     assert list(report["measured"]["macro"]) == ["ours", "toy"]
     assert len(report["measured"]["macro"]["toy"]["rounds"]) == 2
-    assert [row["ratio"]["median"] > 0 for row in report["rows"] if row["driver"] == "toy"] == [True, True]
+    assert [row["ratio"]["median"] > 0 for row in report["rows"] if row["driver"] == "toy"] == [True] * 3
 
 
 def test_checkouts_are_checked_first(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from peer_drivers.alternation import Taken
-from peer_drivers.protocol import LOGGED, TRAINING, UNITS, Measure
+from peer_drivers.protocol import CONVERGED, LOGGED, REWARD, TRAINING, UNITS, Measure
 
 OURS = "ours"
 
@@ -30,16 +30,19 @@ def rows(space: str, taken: Mapping[str, Taken]) -> list[dict[str, Any]]:
     """A row for every kind of work of every driver, ours first.
 
     ratio: our rate by theirs, round by round. ratio_at_equal_macs: the same of the rates times the MACs of a child,
-    so that a lighter space is not taken for speed.
+    so that a lighter space is not taken for speed. Peers score one architecture after the other, whatever the policy:
+    their reward is compared with both of ours.
     """
     ours = taken[OURS].rounds
     found = []
     for kind in UNITS:
         for driver, what in taken.items():
-            if kind not in what.rounds[0]:
+            theirs = REWARD if kind == CONVERGED and driver != OURS else kind
+            our_kind = TRAINING if kind == LOGGED else kind
+            if theirs not in what.rounds[0] or our_kind not in ours[0]:
                 continue
-            measures = [measures[kind] for measures in what.rounds]
-            own = [measures[TRAINING if kind == LOGGED else kind] for measures in ours]
+            measures = [measures[theirs] for measures in what.rounds]
+            own = [measures[our_kind] for measures in ours]
             row: dict[str, Any] = {
                 "space": space,
                 "kind": kind,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from timing import random_batch, sharp
 
 from enas.config import (
     ControllerConfig,
@@ -19,13 +21,14 @@ from enas.config import (
 )
 from enas.data import DataSet, ImageSet
 from enas.data.sets import Augmentation
+from enas.kernels import plain_kernels
 from enas.phases import Search
 from enas.plan import TRAINING_COST
 from enas.runs import RunFolder
-from enas.runtime import start, versions
+from enas.runtime import generator, start, versions
 from enas.search_checkpoint import Within
 from peer_drivers.children import CLASSES, counting_images, executed_macs, parameters, recorded, timed
-from peer_drivers.protocol import REWARD, TRAINING, About, Measure, Setup, serve
+from peer_drivers.protocol import CONVERGED, REWARD, TRAINING, About, Measure, Setup, serve
 
 SPACES: dict[str, SpaceOptions] = {
     "macro": MacroOptions(),
@@ -34,6 +37,7 @@ SPACES: dict[str, SpaceOptions] = {
 }
 EPOCHS = 10_000  # more than rounds
 UNLIMITED = 10**9
+ENTROPY_SHARE = 0.2  # of the policy that stands for a converged one
 
 
 class Ours:
@@ -57,6 +61,9 @@ class Ours:
         folder = RunFolder(Path(tempfile.gettempdir()))  # nothing is written: there is no record and no checkpoint
         self.search = Search(config, random_images(setup), folder, runtime)
         self.run = self.search.supernet.run
+        policy = generator(setup.seed, "policy")
+        self.converged = sharp(self.search.space, setup.architectures, ENTROPY_SHARE, policy)
+        self.batch = random_batch(setup.batch_size, setup.image_size, runtime)
         self.passes = recorded(self.search.supernet, "run", lambda args, logits: args[1])
         found = versions()
         precision = str(runtime.precision).removeprefix("torch.")
@@ -64,7 +71,11 @@ class Ours:
             "ours",
             {name: found[name] for name in ("enas", "torch")},
             parameters(self.search.supernet),
-            (f"{precision}, training images are sampled and augmented as in every search",),
+            (
+                f"{precision}, training images are sampled and augmented as in every search",
+                f"{setup.space}: {len(set(self.converged))} of {setup.architectures} architectures of the converged "
+                f"policy, which has {ENTROPY_SHARE:.0%} of its entropy left, are distinct",
+            ),
         )
 
     def round(self) -> dict[str, Measure]:
@@ -74,17 +85,23 @@ class Ours:
         training_s = timed(search.train_shared_weights)
         of_children = (search.training_macs - before) / TRAINING_COST / images
         training = Measure(training_s, images, self.executed() / setup.steps, of_children)
-        before = search.evaluator.macs
-        reward_s = timed(search.train_searcher)
-        of_children = (search.evaluator.macs - before) / setup.batch_size / setup.architectures
-        reward = Measure(reward_s, setup.architectures, self.executed() / setup.architectures, of_children)
+        reward = self.scored(search.train_searcher)
+        converged = self.scored(functools.partial(search.evaluator.score, self.converged, [self.batch]))
         search.epoch, search.within = search.epoch + 1, Within()
-        return {TRAINING: training, REWARD: reward}
+        return {TRAINING: training, REWARD: reward, CONVERGED: converged}
+
+    def scored(self, run: Callable[[], object]) -> Measure:
+        """What scores as many architectures as the setup has, on one batch."""
+        count, before = self.setup.architectures, self.search.evaluator.macs
+        seconds = timed(run)
+        of_children = (self.search.evaluator.macs - before) / self.setup.batch_size / count
+        return Measure(seconds, count, self.executed() / count, of_children)
 
     def executed(self) -> float:
         """MACs for one image of all passes since the last call."""
         images = counting_images(self.setup)
-        total = sum(executed_macs(functools.partial(self.run, merged=merged), images) for merged in self.passes)
+        with plain_kernels():  # compiled ones are not counted
+            total = sum(executed_macs(functools.partial(self.run, merged=merged), images) for merged in self.passes)
         self.passes.clear()
         return total
 

@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-TRAINING, REWARD, LOGGED = "training", "reward", "training and logging"
-UNITS = {TRAINING: "images/s", REWARD: "architectures/s", LOGGED: "images/s"}
+TRAINING, REWARD, LOGGED, CONVERGED = "training", "reward", "training and logging", "reward, converged policy"
+UNITS = {TRAINING: "images/s", REWARD: "architectures/s", LOGGED: "images/s", CONVERGED: "architectures/s"}
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Driver(Protocol):
     about: About
 
     def round(self) -> dict[str, Measure]:
-        """Train and score once; measures by kind (TRAINING, REWARD and maybe LOGGED)."""
+        """Train and score once; measures by kind: TRAINING, REWARD, and maybe LOGGED or CONVERGED."""
 
 
 def serve(build: Callable[[Setup], Driver]) -> None:

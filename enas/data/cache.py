@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from enas.cache import cache_folder
 from enas.data.listing import Listing
 
 VERSION = 1  # raise it when decoding changes, and old caches are not found any more
@@ -32,13 +33,6 @@ class Decoded:
 
     images: Tensor  # uint8 [len(files) - len(failures), S, S, C]
     failures: dict[int, str]  # position in the listing -> reason
-
-
-def cache_folder() -> Path:
-    """$ENAS_CACHE, else $XDG_CACHE_HOME/enas, else ~/.cache/enas."""
-    if os.environ.get("ENAS_CACHE"):
-        return Path(os.environ["ENAS_CACHE"]).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "enas"
 
 
 def cache_path(listing: Listing, image_size: int | None) -> Path:

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from enas.cache import cache_folder
 from enas.config import DataConfig
-from enas.data.cache import cache_folder
 from enas.data.download import download
 from enas.data.resize import resize
 from enas.data.sets import ImageSet, check_memory

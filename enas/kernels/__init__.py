@@ -1,12 +1,13 @@
 """What CPUs do slowly in torch, done faster by other means, each beside its plain twin.
 
-All take images [N, C, H, W], fastest channels last. On other devices they are torch's own operations, but for the
-pixels, and so they are where torch is as fast, as for small inputs.
+All take images [N, C, H, W], fastest channels last. In float32 and bfloat16 they are kernels in C++ (see `compiled`)
+where there is a compiler for these. Elsewhere they are made of torch's operations, where that is faster than torch's
+own kernel. On other devices than a CPU they are torch's own operations, but for the pixels.
 """
 
 from enas.kernels.batchnorm import batch_norm, batch_norm_plain
 from enas.kernels.depthwise import depthwise, depthwise_plain
-from enas.kernels.limits import plain_kernels
+from enas.kernels.limits import plain_kernels, python_kernels
 from enas.kernels.pixels import even_and_odd_pixels, strided_pixels
 from enas.kernels.pooling import average_pool, average_pool_plain, maximum_pool, maximum_pool_plain
 
@@ -21,5 +22,6 @@ __all__ = [
     "maximum_pool",
     "maximum_pool_plain",
     "plain_kernels",
+    "python_kernels",
     "strided_pixels",
 ]

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from enas.kernels import compiled
 from enas.kernels.limits import VECTOR, is_easy, is_left_to_torch
 
 ROW = 128  # a row should have so many numbers at least: below it is the kernels' overhead that takes the time
@@ -37,6 +38,10 @@ def batch_norm(
     """x [N, C, H, W] normalised by its own mean and variance, scaled by weight [C] and shifted by bias [C], and ReLU
     where asked for. running: mean and variance [C] that are moved towards the batch's by `momentum`. reuse: nobody
     else reads x, so the result may take its place where no gradient is asked for."""
+    if compiled.serves(x) and weight.dtype == bias.dtype == torch.float32:
+        if torch.is_grad_enabled():
+            return _CompiledBatchNorm.apply(x, weight, bias, running, momentum, eps, relu)  # type: ignore[no-any-return]
+        return _compiled(x, weight, bias, running, momentum, eps, relu, reuse)[0]
     if is_left_to_torch(x) or is_easy(x):
         return batch_norm_plain(x, weight, bias, running, momentum, eps, relu)
     if torch.is_grad_enabled():
@@ -59,6 +64,60 @@ def batch_norm_plain(
     mean, variance = running or (None, None)
     y = F.batch_norm(x, mean, variance, weight, bias, True, momentum, eps)
     return F.relu(y) if relu else y
+
+
+def _compiled(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    running: tuple[Tensor, Tensor] | None,
+    momentum: float,
+    eps: float,
+    relu: bool,
+    reuse: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The result, the images channels last, the mean and 1 / standard deviation [C]."""
+    x = x.contiguous(memory_format=torch.channels_last)
+    y = x if reuse else torch.empty_like(x)
+    channels = x.shape[1]
+    mean, inverse = weight.new_empty(2, channels)
+    sizes = x.numel() // channels, channels
+    compiled.call(
+        "batch_norm", x, y, weight, bias, *(running or (None, None)), mean, inverse, *sizes, momentum, eps, relu
+    )
+    return y, x, mean, inverse
+
+
+class _CompiledBatchNorm(torch.autograd.Function):
+    """Keeps the images alone: where the ReLU cut is computed again."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        running: tuple[Tensor, Tensor] | None,
+        momentum: float,
+        eps: float,
+        relu: bool,
+    ) -> Tensor:
+        y, x, mean, inverse = _compiled(x, weight, bias, running, momentum, eps, relu, False)
+        ctx.save_for_backward(x, weight, bias, mean, inverse)
+        ctx.relu = relu
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, bias, mean, inverse = ctx.saved_tensors
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        grad_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        grad_weight, grad_bias = torch.empty_like(weight), torch.empty_like(bias)
+        sizes = x.numel() // len(weight), len(weight)
+        gradients = grad_weight, grad_bias
+        compiled.call("batch_norm_backward", grad, x, grad_x, weight, bias, mean, inverse, *gradients, *sizes, ctx.relu)
+        return grad_x, grad_weight, grad_bias, None, None, None, None
 
 
 class _BatchNorm(torch.autograd.Function):

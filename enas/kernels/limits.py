@@ -1,4 +1,5 @@
-"""Where torch's own channels-last kernels are as fast on a CPU (torch 2.14, AVX-512 with bfloat16)."""
+"""Which kernels run: switches, and where torch's own channels-last kernels are as fast as those in Python on a CPU
+(torch 2.14, AVX-512 with bfloat16)."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,6 +11,12 @@ VECTOR = 32  # bfloat16 numbers in the widest vector register
 SMALL = 1 << 18  # numbers in an input below which torch's kernels win, as they are fewer
 EASY = 16  # of a multiple of so many channels torch's kernels make good use in training; without gradients of VECTOR
 _off = False  # whether torch's kernels run everywhere
+_uncompiled = False  # whether those in Python run where there are compiled ones
+
+
+def are_uncompiled() -> bool:
+    """Whether compiled kernels are switched off."""
+    return _uncompiled
 
 
 def are_off() -> bool:
@@ -30,6 +37,18 @@ def is_left_to_torch(x: Tensor) -> bool:
 def is_easy(x: Tensor) -> bool:
     """Whether the channels of x [N, C, H, W] are as many as torch likes."""
     return x.shape[1] % (EASY if torch.is_grad_enabled() else VECTOR) == 0
+
+
+@contextlib.contextmanager
+def python_kernels() -> Iterator[None]:
+    """The kernels in Python, as where there is no compiler, in all threads: for comparisons. To be entered by one
+    thread at a time."""
+    global _uncompiled
+    before, _uncompiled = _uncompiled, True
+    try:
+        yield
+    finally:
+        _uncompiled = before
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from enas.kernels import compiled
 from enas.kernels.limits import are_off
 
 
@@ -39,6 +40,8 @@ class _Pixels(torch.autograd.Function):
         last = x.is_contiguous(memory_format=torch.channels_last)
         ctx.layout = torch.channels_last if last else torch.contiguous_format
         ctx.set_materialize_grads(False)
+        if last and compiled.serves(x):
+            return tuple(_compiled(x, stride, start) for start in starts)
         return tuple(x[:, :, start::stride, start::stride].contiguous(memory_format=ctx.layout) for start in starts)
 
     @staticmethod
@@ -47,8 +50,22 @@ class _Pixels(torch.autograd.Function):
         known = [(start, grad) for start, grad in zip(ctx.starts, grads, strict=True) if grad is not None]
         if not known:
             return None, None, None
-        result = torch.empty(ctx.shape, dtype=known[0][1].dtype, device=known[0][1].device, memory_format=ctx.layout)
+        first = known[0][1]
+        result = torch.empty(ctx.shape, dtype=first.dtype, device=first.device, memory_format=ctx.layout)
+        if ctx.layout == torch.channels_last and compiled.serves(result):
+            dense = {start: grad.contiguous(memory_format=torch.channels_last) for start, grad in known}
+            compiled.call("pixels_backward", result, dense.get(0), dense.get(1), *ctx.shape, ctx.stride)
+            return result, None, None
         result.zero_()
         for start, grad in known:
             result[:, :, start :: ctx.stride, start :: ctx.stride] = grad
         return result, None, None
+
+
+def _compiled(x: Tensor, stride: int, start: int) -> Tensor:
+    """The pixels from `start` on, 0 or 1, channels last."""
+    n, channels, height, width = x.shape
+    size = n, channels, -(-(height - start) // stride), -(-(width - start) // stride)
+    y = torch.empty(size, dtype=x.dtype, memory_format=torch.channels_last)
+    compiled.call("pixels", x, y, *x.shape, stride, start)
+    return y

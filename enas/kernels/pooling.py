@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from enas.kernels import compiled
 from enas.kernels.depthwise import depthwise_plain, input_gradient
 from enas.kernels.limits import is_left_to_torch
 
@@ -25,6 +26,8 @@ AWKWARD = 8  # channels beyond a multiple of so many cost torch's bfloat16 maxim
 
 def average_pool(x: Tensor, stride: int = 1) -> Tensor:
     """Means over 3x3 pixels of x [N, C, H, W], padded to keep the size at stride 1; padding does not count."""
+    if compiled.serves(x):
+        return _CompiledPool.apply(x, stride, False)  # type: ignore[no-any-return]
     if is_left_to_torch(x):
         return average_pool_plain(x, stride)
     return _Average.apply(x, stride)  # type: ignore[no-any-return]
@@ -37,6 +40,8 @@ def average_pool_plain(x: Tensor, stride: int = 1) -> Tensor:
 
 def maximum_pool(x: Tensor, stride: int = 1) -> Tensor:
     """Maxima over 3x3 pixels of x [N, C, H, W], padded to keep the size at stride 1; padding does not count."""
+    if compiled.serves(x):
+        return _CompiledPool.apply(x, stride, True)  # type: ignore[no-any-return]
     learns = torch.is_grad_enabled() and x.requires_grad
     # torch's backward pass is the faster one, its forward pass is not: by too much where few channels fit a vector
     awkward = x.dtype == torch.bfloat16 and x.shape[1] % AWKWARD > 0 and stride == 1
@@ -50,6 +55,31 @@ def maximum_pool(x: Tensor, stride: int = 1) -> Tensor:
 def maximum_pool_plain(x: Tensor, stride: int = 1) -> Tensor:
     """The same by torch's own kernel: what `maximum_pool` is tested against."""
     return F.max_pool2d(x, KERNEL, stride, KERNEL // 2)
+
+
+class _CompiledPool(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, stride: int, maximum: bool) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
+        ctx.options = stride, maximum
+        ctx.save_for_backward(x)  # of an average its shape: what comes before it keeps it anyway
+        n, channels, height, width = x.shape
+        size = n, channels, -(-height // stride), -(-width // stride)
+        y = torch.empty(size, dtype=x.dtype, memory_format=torch.channels_last)
+        compiled.call("maximum_pool" if maximum else "average_pool", x, y, *x.shape, stride)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (x,) = ctx.saved_tensors
+        stride, maximum = ctx.options
+        grad, grad_x = grad.contiguous(memory_format=torch.channels_last), torch.empty_like(x)
+        if maximum:
+            compiled.call("maximum_pool_backward", grad, x, grad_x, *x.shape, stride)
+        else:
+            compiled.call("average_pool_backward", grad, grad_x, *x.shape, stride)
+        return grad_x, None, None
 
 
 class _Average(torch.autograd.Function):

@@ -37,7 +37,7 @@ class CellSepConv(nn.Module):
         self.norm2 = BatchNorm(shape[0], running)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        x = self.norm1(self.pointwise1(self.depthwise1(F.relu(x))), context, relu=True, reuse=True)
+        x = self.norm1(self.pointwise1(self.depthwise1(x, relu=True)), context, relu=True, reuse=True)
         return self.norm2(self.pointwise2(self.depthwise2(x)), context, reuse=True)  # type: ignore[no-any-return]
 
 

@@ -50,13 +50,13 @@ class BatchNorm(nn.Module):
 
 
 class Depthwise(nn.Conv2d):
-    """k x k convolution of each channel by itself."""
+    """k x k convolution of each channel by itself, after a ReLU where asked for."""
 
     def __init__(self, channels: int, kernel: int, stride: int = 1) -> None:
         super().__init__(channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return depthwise(x, self.weight, self.stride[0])
+    def forward(self, x: Tensor, relu: bool = False) -> Tensor:
+        return depthwise(x, self.weight, self.stride[0], relu)
 
 
 class StridedConv(nn.Conv2d):
