@@ -40,7 +40,8 @@ FIRST_STEP, FIRST_UPDATE = "step", "update"
 @click.option("--json", "path", type=click.Path(path_type=Path), help="write all figures to this file")
 def main(data: str, repeats: int, path: Path | None) -> None:
     """Measure and print the table."""
-    figures: dict[str, Any] = {**versions(), "threads": start(RunConfig(device="cpu")).threads}
+    runtime = start(RunConfig(device="cpu"))
+    figures: dict[str, Any] = {**versions(runtime), "threads": runtime.threads}
     print(" | ".join(f"{name} {value}" for name, value in figures.items()), flush=True)
     figures["help_s"] = [_timed([sys.executable, "-m", "enas", "--help"]) for _ in range(repeats + 1)][1:]
     searches = [_search(data, FIRST_STEP) for _ in range(repeats + 1)][1:]

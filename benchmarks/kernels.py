@@ -47,7 +47,7 @@ WAYS: tuple[Way, ...] = (kernels.plain_kernels, kernels.python_kernels, contextl
 def main(precision: str, repeats: int) -> None:
     """Measure and print the table."""
     runtime = start(RunConfig(device="cpu", precision=precision))
-    words = [*(f"{name} {value}" for name, value in versions().items()), f"{runtime.threads} threads"]
+    words = [*(f"{name} {value}" for name, value in versions(runtime).items()), f"{runtime.threads} threads"]
     print(" | ".join([*words, str(runtime.precision).removeprefix("torch."), f"n {repeats}"]))
     print("| kernel | shape | forward, torch | Python | C++ | forward and backward, torch | Python | C++ |")
     print("|---|---|" + "--:|" * 2 * len(WAYS))
@@ -83,8 +83,8 @@ def milliseconds(
             start_s = time.perf_counter()
             with way(), torch.set_grad_enabled(gradient):
                 y = kernel(*inputs)
-            if gradient:
-                torch.autograd.grad(y, inputs, y.detach())
+                if gradient:
+                    torch.autograd.grad(y, inputs, y.detach())
             found.append(1e3 * (time.perf_counter() - start_s))
     tenths = [statistics.quantiles(found[1:], n=10) for found in times]
     return [(t[0], statistics.median(found[1:]), t[-1]) for t, found in zip(tenths, times, strict=True)]

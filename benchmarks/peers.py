@@ -110,8 +110,9 @@ def main(
     checkouts = {name: folder.resolve() for name, folder in given.items() if folder is not None}
     spaces = spaces or SPACES
     chosen = [name for name in chosen_peers(peers, checkouts) if set(spaces) & set(PEERS[name].spaces)]
-    output, threads = output.resolve(), start(RunConfig(device="cpu", threads=threads)).threads
-    environment = {**versions(), "threads": threads}
+    runtime = start(RunConfig(device="cpu", threads=threads))
+    output, threads = output.resolve(), runtime.threads
+    environment = {**versions(runtime), "threads": threads}
     print(" | ".join(f"{name} {value}" for name, value in environment.items()), flush=True)
     pythons, failed = prepared(output / "environments", chosen)
     pythons = {OURS: Path(sys.executable), **pythons}

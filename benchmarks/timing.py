@@ -90,7 +90,7 @@ def earlier(path: Path) -> dict[str, Any]:
 def environment(runtime: Runtime) -> dict[str, Any]:
     """Versions and machine."""
     precision = str(runtime.precision).removeprefix("torch.")
-    return {**versions(), "device": str(runtime.device), "precision": precision, "threads": runtime.threads}
+    return {**versions(runtime), "device": str(runtime.device), "precision": precision, "threads": runtime.threads}
 
 
 def random_batch(count: int, size: int, runtime: Runtime) -> Batch:

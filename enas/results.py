@@ -51,7 +51,7 @@ def search_result(
             "device": str(runtime.device),
             "precision": str(runtime.precision).removeprefix("torch."),
             "threads": runtime.threads,
-            "versions": versions(),
+            "versions": versions(runtime),
             "flops": flops,
             "elapsed_s": elapsed_s,
         }

@@ -172,7 +172,7 @@ def _result(
         "device": str(runtime.device),
         "precision": str(runtime.precision).removeprefix("torch."),
         "threads": runtime.threads,
-        "versions": versions(),
+        "versions": versions(runtime),
     }
 
 

@@ -108,15 +108,16 @@ def keep_freed_memory() -> None:
     logger.debug("glibc keeps freed memory: %s", "yes" if done else "no, mallopt refused")
 
 
-def versions() -> dict[str, str]:
-    """Versions and hardware that a result depends on."""
+def versions(runtime: Runtime | None = None) -> dict[str, str]:
+    """Versions and hardware that a result depends on; and the language of the kernels, where it is known on what the
+    process computes."""
     names = ("torch", "torchvision", "numpy")
     return {
         "enas": metadata.version("enas"),
         "python": sys.version.split()[0],
         **{name: metadata.version(name) for name in names},
         "processor": _processor(),
-        "kernels": compiled.kind(),
+        **({"kernels": compiled.language()} if runtime is not None and runtime.device.type == "cpu" else {}),
         **({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
     }
 

@@ -20,6 +20,7 @@ from enas.kernels import (
     maximum_pool,
     maximum_pool_plain,
     plain_kernels,
+    relu,
     strided_pixels,
 )
 from enas.kernels import batchnorm as module
@@ -164,6 +165,21 @@ def test_maxima_pass_on_what_is_no_number() -> None:
         assert torch.equal(maximum_pool(x).isnan(), maximum_pool_plain(x).isnan())
 
 
+@pytest.mark.parametrize("dtype", list(TOLERANCE))
+@pytest.mark.parametrize("shape", [(2, 7, 5, 3), (64, 36, 9, 8), (5,)])
+def test_relu_is_torchs(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    x = torch.randn(shape, generator=seeded(), dtype=torch.float64).to(dtype)
+    x.view(-1)[:4] = torch.tensor([0.0, -0.0, torch.nan, torch.inf])
+    x.requires_grad_()
+    y, expected = relu(x), torch.relu(x)
+    assert torch.equal(y.nan_to_num(7), expected.nan_to_num(7))
+    grad = torch.randn(shape, generator=seeded(1)).to(dtype)
+    ours, theirs = (torch.autograd.grad(result, x, grad)[0] for result in (y, expected))
+    assert torch.equal(ours, theirs)
+    with torch.inference_mode():
+        assert torch.equal(relu(x).nan_to_num(7), expected.nan_to_num(7))
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 def test_pixels_and_their_gradient(size: tuple[int, int], layout: torch.memory_format) -> None:
@@ -204,6 +220,7 @@ def test_images_and_gradients_of_any_layout(dtype: torch.dtype, dense: bool) -> 
     """In torch's default layout, cut out of larger images, and a gradient that is one number for all pixels."""
     x = images((4, 6, 9, 8), dtype)
     x = x.contiguous() if dense else x[:, 1:, :, 2:]
+    assert not x.is_contiguous(memory_format=torch.channels_last)
     channels = x.shape[1]
     weight, bias = torch.linspace(0.5, 1.5, channels), torch.linspace(-1, 1, channels)
     kernel = torch.randn(channels, 1, 5, 5, generator=seeded(3))
@@ -213,12 +230,13 @@ def test_images_and_gradients_of_any_layout(dtype: torch.dtype, dense: bool) -> 
         average_pool,
         maximum_pool,
         lambda x: strided_pixels(x, 2),
+        relu,
     ):
         found = []
         for way in (contextlib.nullcontext, plain_kernels):
-            leaf = x.detach().clone(memory_format=torch.preserve_format).requires_grad_()
+            leaf = x.detach().requires_grad_()
             with way():
-                y = run(leaf * 1)
+                y = run(leaf)
                 grad = torch.ones((), dtype=dtype).expand(y.shape)
                 found.append((y, torch.autograd.grad(y, leaf, grad)[0]))
         for ours, theirs in zip(*found, strict=True):

@@ -30,8 +30,9 @@ def rows(space: str, taken: Mapping[str, Taken]) -> list[dict[str, Any]]:
     """A row for every kind of work of every driver, ours first.
 
     ratio: our rate by theirs, round by round. ratio_at_equal_macs: the same of the rates times the MACs of a child,
-    so that a lighter space is not taken for speed. Peers score one architecture after the other, whatever the policy:
-    their reward is compared with both of ours.
+    so that a lighter space is not taken for speed. Peers score one architecture after the other, equal ones too: both
+    of our rewards are compared with theirs, whose policy is the uniform one (a converged one may draw lighter children,
+    for which there is the ratio at equal MACs).
     """
     ours = taken[OURS].rounds
     found = []

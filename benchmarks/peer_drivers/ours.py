@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
+import statistics
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -19,9 +19,11 @@ from enas.config import (
     SpaceOptions,
     WeightsConfig,
 )
+from enas.cost import cost
 from enas.data import DataSet, ImageSet
 from enas.data.sets import Augmentation
 from enas.kernels import plain_kernels
+from enas.objective import rewards
 from enas.phases import Search
 from enas.plan import TRAINING_COST
 from enas.runs import RunFolder
@@ -85,17 +87,22 @@ class Ours:
         training_s = timed(search.train_shared_weights)
         of_children = (search.training_macs - before) / TRAINING_COST / images
         training = Measure(training_s, images, self.executed() / setup.steps, of_children)
-        reward = self.scored(search.train_searcher)
-        converged = self.scored(functools.partial(search.evaluator.score, self.converged, [self.batch]))
+        before = search.evaluator.macs
+        reward_s = timed(search.train_searcher)
+        of_children = (search.evaluator.macs - before) / setup.batch_size / setup.architectures
+        reward = Measure(reward_s, setup.architectures, self.executed() / setup.architectures, of_children)
+        converged_s = timed(self.update_on_converged)
+        of_children = statistics.mean(cost(search.evaluator.graph(arch)).macs for arch in self.converged)
+        converged = Measure(converged_s, setup.architectures, self.executed() / setup.architectures, of_children)
         search.epoch, search.within = search.epoch + 1, Within()
         return {TRAINING: training, REWARD: reward, CONVERGED: converged}
 
-    def scored(self, run: Callable[[], object]) -> Measure:
-        """What scores as many architectures as the setup has, on one batch."""
-        count, before = self.setup.architectures, self.search.evaluator.macs
-        seconds = timed(run)
-        of_children = (self.search.evaluator.macs - before) / self.setup.batch_size / count
-        return Measure(seconds, count, self.executed() / count, of_children)
+    def update_on_converged(self) -> None:
+        """What an update of the controller takes when its policy has converged: it samples, and learns from the
+        rewards of the architectures of such a policy."""
+        searcher, objective = self.search.searcher, self.search.config.objective
+        proposals = searcher.ask(len(self.converged))
+        searcher.tell(proposals, rewards(self.search.evaluator.score(self.converged, [self.batch]), objective))
 
     def executed(self) -> float:
         """MACs for one image of all passes since the last call."""

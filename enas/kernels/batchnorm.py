@@ -4,10 +4,8 @@ number of channels.
 torch's channels-last kernels go over the channels of one pixel at a time: with 36 channels that fills no vector of
 32 bfloat16 numbers, and the backward pass of two threads takes up to ten times as long as that of one. The same
 numbers, read as rows of several pixels each, are the same problem with more channels, a multiple of a vector's
-length. Only the statistics have to be brought together again: sums of a few hundred numbers.
-
-Forward and backward pass of 64 images of 20x32x32 in bfloat16 on two cores of an AMD EPYC, torch 2.14: 4.6 ms by
-torch, 1.5 ms here (benchmarks/kernels.py).
+length. Only the statistics have to be brought together again: sums of a few hundred numbers. The kernels in C++ read
+them so, twice in each direction; those in Python have torch's kernels do it, in more passes over memory.
 """
 
 from __future__ import annotations
@@ -38,7 +36,9 @@ def batch_norm(
     """x [N, C, H, W] normalised by its own mean and variance, scaled by weight [C] and shifted by bias [C], and ReLU
     where asked for. running: mean and variance [C] that are moved towards the batch's by `momentum`. reuse: nobody
     else reads x, so the result may take its place where no gradient is asked for."""
-    if compiled.serves(x) and weight.dtype == bias.dtype == torch.float32:
+    vectors = (weight, bias, *(running or ()))
+    several = x.numel() > x.shape[1]  # of one number there is no variance, as torch says
+    if several and compiled.serves(x) and compiled.are_floats((x.shape[1],), *vectors):
         if torch.is_grad_enabled():
             return _CompiledBatchNorm.apply(x, weight, bias, running, momentum, eps, relu)  # type: ignore[no-any-return]
         return _compiled(x, weight, bias, running, momentum, eps, relu, reuse)[0]

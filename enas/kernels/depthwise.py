@@ -1,11 +1,10 @@
 """Depthwise convolution whose backward pass on a CPU is about as fast as its forward pass.
 
-oneDNN's gradients of depthwise convolutions fall back to slow reference code in two cases: the weights of kernels
-that are wider than 3, and the input at stride 2 in bfloat16. Both can be had from fast cases: a 5x5 kernel is two
-5x3 kernels on shifted inputs, and a stride is a stride of 1 whose skipped outputs have no gradient. The gradient of
-the input at stride 1 is a forward pass with the kernel turned round. Forward and backward pass of 64 images of
-16x32x32 in bfloat16 on two cores of an AMD EPYC, torch 2.14 (benchmarks/kernels.py): 5x5 12 ms by torch, 2.3 ms here;
-3x3 at stride 2 7.2 ms and 0.8 ms.
+oneDNN is fast in the forward pass. Its gradients fall back to slow reference code in two cases: the weights of kernels
+that are wider than 3, and the input at stride 2 in bfloat16. The kernels in C++ compute both gradients, and a ReLU
+before the convolution with them. Those in Python get them from oneDNN's fast cases: a 5x5 kernel is two 5x3 kernels on
+shifted inputs, a stride is a stride of 1 whose skipped outputs have no gradient, and the gradient of the input at
+stride 1 is a forward pass with the kernel turned round.
 """
 
 from __future__ import annotations
@@ -31,7 +30,12 @@ def depthwise(x: Tensor, weight: Tensor, stride: int = 1, relu: bool = False) ->
     """
     if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
         x = x.to(torch.get_autocast_dtype("cpu"))
-    if weight.shape[-1] in COMPILED and weight.dtype == torch.float32 and compiled.serves(x):
+    kernel = weight.shape[-1]
+    if (
+        kernel in COMPILED
+        and compiled.serves(x, stride)
+        and compiled.are_floats((x.shape[1], 1, kernel, kernel), weight)
+    ):
         if torch.is_grad_enabled():
             return _CompiledDepthwise.apply(x, weight, stride, relu)  # type: ignore[no-any-return]
         return _compiled(x, weight, stride, relu)[0]
@@ -46,10 +50,11 @@ def depthwise_plain(x: Tensor, weight: Tensor, stride: int = 1, relu: bool = Fal
 
 
 def _compiled(x: Tensor, weight: Tensor, stride: int, relu: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """The result, the images channels last, the weights in their natural order."""
-    x, weight = x.contiguous(memory_format=torch.channels_last), weight.contiguous()
+    """The result, the images channels last, the weights as rounded as all is computed with them, in float32."""
+    x, rounded = x.contiguous(memory_format=torch.channels_last), weight.to(x.dtype)
+    weight = rounded.float()
     if stride > 1 or not relu:  # without the ReLU oneDNN is as fast, and faster at a stride
-        return depthwise_plain(x, weight.to(x.dtype), stride, relu), x, weight
+        return depthwise_plain(x, rounded, stride, relu), x, weight
     y = torch.empty_like(x)
     compiled.call("relu_depthwise", x, weight, y, *x.shape, weight.shape[-1])
     return y, x, weight

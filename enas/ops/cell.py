@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from enas.graph import Shape
+from enas.kernels import relu
 from enas.ops.context import Context
 from enas.ops.layers import BatchNorm, Depthwise, conv, pointwise, pool, stride_between, total
 
@@ -21,7 +21,7 @@ class CellInput(nn.Module):
         self.norm = BatchNorm(shape[0], running)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        return self.norm(self.pointwise(F.relu(x)), context, reuse=True)  # type: ignore[no-any-return]
+        return self.norm(self.pointwise(relu(x)), context, reuse=True)  # type: ignore[no-any-return]
 
 
 class CellSepConv(nn.Module):
@@ -72,4 +72,4 @@ class LooseEnd(nn.Module):
         self.pointwise = pointwise(in_shapes[0], shape)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        return self.pointwise(F.relu(x))  # type: ignore[no-any-return]
+        return self.pointwise(relu(x))  # type: ignore[no-any-return]

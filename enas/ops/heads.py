@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from enas.graph import Shape
+from enas.kernels import relu
 from enas.ops.context import Context
 from enas.ops.layers import BatchNorm, conv
 
@@ -22,7 +22,7 @@ class Classifier(nn.Module):
         self.linear = nn.Linear(in_shapes[0][0], shape[0])
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        return self.linear(features(F.relu(x) if self.relu else x, context))  # type: ignore[no-any-return]
+        return self.linear(features(relu(x) if self.relu else x, context))  # type: ignore[no-any-return]
 
 
 class AuxiliaryClassifier(nn.Module):
@@ -38,7 +38,7 @@ class AuxiliaryClassifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [N, classes] of features [N, C, H, W]."""
-        x = _quadrants(F.relu(x))
+        x = _quadrants(relu(x))
         x = self.norm1(self.conv1(x), Context(), relu=True)
         x = self.norm2(self.conv2(x), Context(), relu=True)
         return self.linear(x.flatten(1))  # type: ignore[no-any-return]

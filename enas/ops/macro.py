@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from enas.graph import Shape
+from enas.kernels import relu
 from enas.ops.context import Context
 from enas.ops.layers import BatchNorm, Depthwise, Halving, conv, pool, stride_between, total
 
@@ -93,7 +94,7 @@ class SumRelu(nn.Module):
         super().__init__()
 
     def forward(self, *inputs: Tensor, context: Context) -> Tensor:
-        return F.relu(total(inputs))
+        return relu(total(inputs))
 
 
 class PaddedShortcut(nn.Module):

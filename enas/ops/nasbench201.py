@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from enas.graph import Shape
+from enas.kernels import relu
 from enas.ops.context import Context
 from enas.ops.layers import BatchNorm, conv, stride_between
 
@@ -22,7 +23,7 @@ class ReluConvNorm(nn.Module):
         self.norm = BatchNorm(shape[0], running)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        return self.norm(self.conv(F.relu(x)), context, reuse=True)  # type: ignore[no-any-return]
+        return self.norm(self.conv(relu(x)), context, reuse=True)  # type: ignore[no-any-return]
 
 
 class Zero(nn.Module):

@@ -7,6 +7,13 @@ namespace {
 
 constexpr long GROUPS = 16;  // of images whose gradients are summed apart: the same for any number of threads
 
+// Numbers after which the channels of a row repeat and a vector begins.
+long period(long channels) {
+    long result = channels;
+    while (result % LANES) result += channels;
+    return result;
+}
+
 // Weights [C, K * K] as rows for all numbers of a period [K * K, period]; turned round for the input's gradient.
 template <int K> Floats spread_weights(const float *weight, long channels, bool turned) {
     const long repeat = period(channels);
@@ -17,15 +24,41 @@ template <int K> Floats spread_weights(const float *weight, long channels, bool 
     return result;
 }
 
+// Sums over windows of a plane for stride 1, weighted by weights [K * K, period], each changed by `finish(sum, line,
+// first number of the row, count)` before it is stored. Every line of the plane is read once: it adds to the sums of
+// all K results that it belongs to, of which the oldest is then complete.
+template <int K, class T, class Finish>
+void weighted_sums(const Windows &w, const float *plane, const float *weights, T *result, const Finish &finish) {
+    const long row = w.out_row(), repeat = period(w.channels), lines = w.out_height() + K - 1, line_length = w.row();
+    long taps[K];
+    for (int i = 0; i < K; i++) taps[i] = w.place(0, i);
+    for (long j = 0; j < row; j += LANES) {
+        const long count = std::min<long>(LANES, row - j);
+        Vector weight[K * K], sums[K] = {};
+        unrolled<K * K>([&](auto i) INLINED { weight[i] = load(weights + i * repeat + j % repeat); });
+        for (long line = 0; line < lines; line++) {
+            const float *first = plane + line * line_length + j;
+            unrolled<K>([&](auto i) INLINED {
+                const Vector value = load(first + taps[i]);
+                unrolled<K>([&](auto age) INLINED { sums[age] += weight[age * K + i] * value; });
+            });
+            const long y = line - (K - 1);
+            if (y >= 0) store(result + y * row + j, finish(sums[K - 1], y, j, count), count);
+            unrolled<K - 1>([&](auto i) INLINED { sums[K - 1 - i] = sums[K - 2 - i]; });
+            sums[0] = Vector{};
+        }
+    }
+}
+
 template <int K, class T> void forward(const Windows &w, const T *x, const float *weight, T *y, int threads) {
     const Floats weights = spread_weights<K>(weight, w.channels, false);
     PARALLEL_FOR(threads)
-    for (long group = 0; group < GROUPS; group++) {
+    for (long part = 0; part < threads; part++) {
         Floats plane(w.plane());
-        for (long n = w.images * group / GROUPS; n < w.images * (group + 1) / GROUPS; n++) {
+        for (long n = w.images * part / threads; n < w.images * (part + 1) / threads; n++) {
             fill(w, x + n * w.image(), plane.data(), true);
-            weighted_sums<K, 1>(w, plane.data(), weights.data(), y + n * w.out_image(),
-                                [](Vector sum, long, long, long) { return sum; });
+            weighted_sums<K>(w, plane.data(), weights.data(), y + n * w.out_image(),
+                             [](Vector sum, long, long, long) INLINED { return sum; });
         }
     }
 }
@@ -36,21 +69,21 @@ void input_gradient(const Windows &w, const T *grad, const T *x, const float *we
     const Floats weights = spread_weights<K>(weight, w.channels, true);
     const Windows dense = w.dense();
     PARALLEL_FOR(threads)
-    for (long group = 0; group < GROUPS; group++) {
+    for (long part = 0; part < threads; part++) {
         Floats plane(dense.plane());
-        for (long n = w.images * group / GROUPS; n < w.images * (group + 1) / GROUPS; n++) {
+        for (long n = w.images * part / threads; n < w.images * (part + 1) / threads; n++) {
             spread(w, grad + n * w.out_image(), plane.data());
             const T *image = x + n * w.image();
             T *result = grad_x + n * w.image();
             const long row = dense.out_row();
             if (relu)
-                weighted_sums<K, 1>(dense, plane.data(), weights.data(), result,
+                weighted_sums<K>(dense, plane.data(), weights.data(), result,
                                  [&](Vector sum, long line, long first, long count) {
                                      const Vector value = load(image + line * row + first, count);
                                      return value <= 0 ? Vector{} : sum;
                                  });
             else
-                weighted_sums<K, 1>(dense, plane.data(), weights.data(), result,
+                weighted_sums<K>(dense, plane.data(), weights.data(), result,
                                  [](Vector sum, long, long, long) { return sum; });
         }
     }
