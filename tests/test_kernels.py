@@ -22,6 +22,7 @@ from enas.kernels import (
     plain_kernels,
     relu,
     strided_pixels,
+    total,
 )
 from enas.kernels import batchnorm as module
 from tests.toys import seeded
@@ -180,6 +181,24 @@ def test_relu_is_torchs(shape: tuple[int, ...], dtype: torch.dtype) -> None:
         assert torch.equal(relu(x).nan_to_num(7), expected.nan_to_num(7))
 
 
+@pytest.mark.parametrize("dtype", list(TOLERANCE))
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_totals_are_sums(count: int, dtype: torch.dtype) -> None:
+    """Of tensors in either layout, some of them without a gradient; nothing that was given changes."""
+    tensors = [images((3, 7, 5, 3), dtype) + i for i in range(count)]
+    tensors[-1] = tensors[-1].contiguous()
+    before = [tensor.clone() for tensor in tensors]
+    for tensor in tensors[::2]:
+        tensor.requires_grad_()
+    y, expected = total(tensors), torch.stack(tensors).double().sum(0)
+    close(y, expected, dtype)
+    assert all(torch.equal(a, b) for a, b in zip(tensors, before, strict=True)) and (y is tensors[0]) == (count == 1)
+    grad = torch.randn(y.shape, generator=seeded(1)).to(dtype)
+    assert all(torch.equal(found, grad) for found in torch.autograd.grad(y, tensors[::2], grad))
+    with torch.inference_mode():
+        close(total(tensors), expected, dtype)
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 def test_pixels_and_their_gradient(size: tuple[int, int], layout: torch.memory_format) -> None:
@@ -231,6 +250,7 @@ def test_images_and_gradients_of_any_layout(dtype: torch.dtype, dense: bool) -> 
         maximum_pool,
         lambda x: strided_pixels(x, 2),
         relu,
+        lambda x: total([x, x * 2, x + 1, x.contiguous()]),
     ):
         found = []
         for way in (contextlib.nullcontext, plain_kernels):

@@ -8,10 +8,10 @@ but for the pixels.
 
 from enas.kernels.batchnorm import batch_norm, batch_norm_plain
 from enas.kernels.depthwise import depthwise, depthwise_plain
+from enas.kernels.elementwise import relu, total
 from enas.kernels.limits import plain_kernels, python_kernels
 from enas.kernels.pixels import even_and_odd_pixels, strided_pixels
 from enas.kernels.pooling import average_pool, average_pool_plain, maximum_pool, maximum_pool_plain
-from enas.kernels.relu import relu
 
 __all__ = [
     "average_pool",
@@ -27,4 +27,5 @@ __all__ = [
     "python_kernels",
     "relu",
     "strided_pixels",
+    "total",
 ]

@@ -51,6 +51,7 @@ SIGNATURES = {
     "maximum_pool_backward": [*[c_void_p] * 3, *[c_int64] * 5, c_int],
     "pixels": [*[c_void_p] * 2, *[c_int64] * 6, c_int],
     "pixels_backward": [*[c_void_p] * 3, *[c_int64] * 5, c_int],
+    "total": [*[c_void_p] * 2, c_int64, c_int64, c_int],
     "relu": [*[c_void_p] * 2, c_int64, c_int],
     "relu_backward": [*[c_void_p] * 3, c_int64, c_int],
 }

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from enas.graph import Shape
-from enas.kernels import relu
+from enas.kernels import relu, total
 from enas.ops.context import Context
-from enas.ops.layers import BatchNorm, Depthwise, conv, pointwise, pool, stride_between, total
+from enas.ops.layers import BatchNorm, Depthwise, conv, pointwise, pool, stride_between
 
 
 class CellInput(nn.Module):

@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from enas.graph import Shape
+from enas.kernels import total
 from enas.ops.context import Context
 from enas.ops.heads import features
-from enas.ops.layers import StridedConv, pool, total
+from enas.ops.layers import StridedConv, pool
 
 
 class RectConv(StridedConv):

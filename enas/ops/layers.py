@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -111,11 +108,3 @@ def stride_between(in_shape: Shape, shape: Shape) -> int:
 def pool(x: Tensor, stride: int, maximum: bool) -> Tensor:
     """3x3 average or maximum of x [N, C, H, W]; padding never counts."""
     return maximum_pool(x, stride) if maximum else average_pool(x, stride)
-
-
-def total(inputs: Sequence[Tensor]) -> Tensor:
-    """The sum of tensors of one shape and type: of one tensor that tensor itself, else a new one."""
-    first, *rest = inputs
-    if not rest:
-        return first
-    return functools.reduce(Tensor.add_, rest[1:], first + rest[0])

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from enas.graph import Shape
-from enas.kernels import relu
+from enas.kernels import relu, total
 from enas.ops.context import Context
-from enas.ops.layers import BatchNorm, Depthwise, Halving, conv, pool, stride_between, total
+from enas.ops.layers import BatchNorm, Depthwise, Halving, conv, pool, stride_between
 
 
 class ConvNorm(nn.Module):

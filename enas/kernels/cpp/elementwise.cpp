@@ -1,4 +1,4 @@
-// ReLU of numbers that lie one after the other, in whatever order.
+// ReLU, and sums of tensors, of numbers that lie one after the other, in whatever order.
 
 #include "numbers.h"
 
@@ -20,10 +20,20 @@ void gradient_part(const T *__restrict grad, const T *__restrict y, T *__restric
     for (long i = 0; i < count; i++) grad_x[i] = stays(y[i]) ? grad[i] : T(0);
 }
 
+// Adds them all at once: each is read once, and the sum is rounded once.
+template <class T> void total_part(const T *const *tensors, long number_of_them, long first, T *y, long count) {
+    for (long i = 0; i < count; i += LANES) {
+        const long some = std::min<long>(LANES, count - i);
+        Vector sum = load(tensors[0] + first + i, some);
+        for (long k = 1; k < number_of_them; k++) sum += load(tensors[k] + first + i, some);
+        store(y + first + i, sum, some);
+    }
+}
+
 }  // namespace
 
 // Of one number format. y: the result of the ReLU.
-#define RELU(T)                                                                                                       \
+#define ELEMENTWISE(T)                                                                                                     \
     EXPORT void relu_##T(const T *x, T *y, int64_t count, int threads) {                                              \
         PARALLEL_FOR(threads)                                                                                         \
         for (long i = 0; i < count; i += PART) relu_part(x + i, y + i, std::min<long>(PART, count - i));              \
@@ -32,7 +42,12 @@ void gradient_part(const T *__restrict grad, const T *__restrict y, T *__restric
         PARALLEL_FOR(threads)                                                                                         \
         for (long i = 0; i < count; i += PART)                                                                        \
             gradient_part(grad + i, y + i, grad_x + i, std::min<long>(PART, count - i));                              \
+    }                                                                                                                 \
+    EXPORT void total_##T(T *y, const T *const *tensors, int64_t number_of_them, int64_t count, int threads) {        \
+        PARALLEL_FOR(threads)                                                                                         \
+        for (long i = 0; i < count; i += PART)                                                                        \
+            total_part(tensors, number_of_them, i, y, std::min<long>(PART, count - i));                               \
     }
 
-RELU(float)
-RELU(bfloat16)
+ELEMENTWISE(float)
+ELEMENTWISE(bfloat16)
