@@ -5,8 +5,8 @@
 Everything that is compared takes turns, on the same children and the same random images; the first round does not
 count. Parts (--part, default all but `compiled`, whose compilation takes minutes):
 
-training    a training step of the supernet, of the same child as a network of its own, and of that network with
-            torch's own kernels
+training    a training step of the supernet, also with the kernels in Python, of the same child as a network of its
+            own, and of that network with torch's own kernels
 scoring     fresh uniform architectures, and those of a policy with a fifth of its entropy left, in merged passes and
             for some of them not merged, and one by one
 arithmetic  both kinds of pass for children of dense convolutions, and these convolutions by themselves
@@ -35,7 +35,21 @@ import torch
 from ceiling import Convolution, alone, convolutions
 from curves import draw_curves, measure_curves
 from operators import measure_operators
-from timing import CLASSES, SPACES, Figure, alternate, earlier, environment, random_batch, sharp, started
+from timing import (
+    CLASSES,
+    SPACES,
+    Figure,
+    Run,
+    alternate,
+    earlier,
+    environment,
+    plainly,
+    random_batch,
+    sharp,
+    started,
+    together,
+    uncompiled,
+)
 from torch import Tensor
 
 from enas import searchers, spaces
@@ -43,7 +57,6 @@ from enas.config import NasBenchMacroOptions, SgdConfig
 from enas.cost import cost
 from enas.evaluators import SharedWeights
 from enas.graph import Graph, signature
-from enas.kernels import plain_kernels
 from enas.network import Network
 from enas.ops import Noise
 from enas.plan import TRAINING_COST
@@ -58,7 +71,6 @@ SIZE = 32  # of the images
 ENTROPY_SHARE = 0.2  # of the policy that stands for a converged one
 ALONE = 16  # architectures that are scored one by one
 ENUMERATED_IMAGES = 250
-Run = Callable[[], Any]
 
 
 class Bench:
@@ -108,33 +120,19 @@ def _alone(network: Callable[..., Tensor], images: Tensor, step: int) -> Iterato
     yield Output(network(images, Noise(step, SGD.dropout))[None])
 
 
-def together(runs: Sequence[Run]) -> Run:
-    """Runs one after the other."""
-
-    def run() -> None:
-        for each in runs:
-            each()
-
-    return run
-
-
-def plainly(run: Run) -> Run:
-    """A run with torch's own kernels."""
-
-    def plain() -> None:
-        with plain_kernels():
-            run()
-
-    return plain
-
-
 def training(bench: Bench, children: int) -> list[Figure]:
     graphs = [bench.space.graph(a) for a in searchers.uniform(bench.space, children, generator(0, "training"))]
     macs = TRAINING_COST * sum(cost(graph).macs for graph in graphs)
     shared = together([bench.step(graph) for graph in graphs])
     alone = together([bench.network_step(graph) for graph in graphs])
-    names = ["training, shared weights", "training, networks of their own", "training, those with torch's kernels"]
-    return bench.compare(names, [shared, alone, plainly(alone)], [children] * 3, [macs] * 3)
+    runs = {
+        "shared weights": shared,
+        "shared weights, kernels in Python": uncompiled(shared),
+        "networks of their own": alone,
+        "those with torch's kernels": plainly(alone),
+    }
+    names = [f"training, {name}" for name in runs]
+    return bench.compare(names, list(runs.values()), [children] * 4, [macs] * 4)
 
 
 def scoring(bench: Bench, count: int) -> list[Figure]:

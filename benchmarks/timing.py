@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import statistics
@@ -16,11 +17,13 @@ import torch
 
 from enas.config import MacroOptions, MicroOptions, NasBench201Options, RunConfig, SpaceOptions
 from enas.errors import UserError
+from enas.kernels import plain_kernels, python_kernels
 from enas.runtime import Runtime, generator, start, versions
 from enas.spaces import Architecture, SearchSpace
 from enas.training import Batch
 
 CLASSES = 10
+Run = Callable[[], Any]
 SPACES: dict[str, Callable[..., SpaceOptions]] = {
     "macro": MacroOptions,
     "micro": MicroOptions,
@@ -111,6 +114,34 @@ def alternate(runs: Sequence[Callable[[], Any]], repeats: int, runtime: Runtime)
             runtime.wait()
             seconds.append(time.perf_counter() - start_s)
     return [(statistics.median(seconds[1:]), min(seconds[1:]), max(seconds[1:])) for seconds in times]
+
+
+def together(runs: Sequence[Run]) -> Run:
+    """Runs one after the other."""
+
+    def run() -> None:
+        for each in runs:
+            each()
+
+    return run
+
+
+def plainly(run: Run) -> Run:
+    """A run with torch's own kernels."""
+    return _within(plain_kernels, run)
+
+
+def uncompiled(run: Run) -> Run:
+    """A run with the kernels in Python, as where there is no compiler."""
+    return _within(python_kernels, run)
+
+
+def _within(context: Callable[[], contextlib.AbstractContextManager[None]], run: Run) -> Run:
+    def changed() -> None:
+        with context():
+            run()
+
+    return changed
 
 
 def sharp(space: SearchSpace, n: int, entropy_share: float, draws: torch.Generator) -> list[Architecture]:
