@@ -106,7 +106,8 @@ def _library() -> ctypes.CDLL | None:
             failures.append(f"with {' '.join(command)}: {reason}")
     # to miss what was asked for, or to fail, is worth a warning
     level = logging.WARNING if failures or wanted not in (None, "none") else logging.INFO
-    reason = "; ".join(failures) or "no C++ compiler was found"
+    nothing = "no C++ compiler was found" if wanted in (None, "none") else f"the C++ compiler {wanted} was not found"
+    reason = "; ".join(failures) or nothing
     logger.log(level, "kernels in Python, by which training takes longer on a CPU: %s", reason)
     return None
 
