@@ -38,6 +38,7 @@ setup(
             "mypy>=1.11",
             "types-tqdm",
             "scikit-learn>=1.4",
+            "scipy>=1.11",  # rank correlations in benchmarks
             "optuna>=4.0",
         ],
     },

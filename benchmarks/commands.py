@@ -6,8 +6,15 @@ import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from enas import spaces
+from enas.spaces import Architecture, SearchSpace
 
 
 def check_settings(output: Path, settings: dict[str, Any]) -> None:
@@ -36,3 +43,18 @@ def records(folder: Path, kind: str) -> list[dict[str, Any]]:
     """The records of one kind of a run, in order."""
     lines = (folder / "records.jsonl").read_text().splitlines()
     return [record for record in map(json.loads, lines) if record["kind"] == kind]
+
+
+def scored(folder: Path, space: SearchSpace, archs: Sequence[Architecture]) -> dict[str, NDArray[np.float64]]:
+    """Proxy scores of architectures under a finished search's shared weights, in their order; kept beside them."""
+    path = folder / "scores.json"
+    texts = [spaces.to_text(space, arch) for arch in archs]
+    known = json.loads(path.read_text()) if path.exists() else {}
+    if any(text not in known for text in texts):
+        lines = "\n".join(texts)
+        command = [sys.executable, "-m", "enas", "score", str(folder), "--file", "-", "--json"]
+        done = subprocess.run(command, input=lines, stdout=subprocess.PIPE, text=True, check=True)
+        known |= {row["text"]: row for row in json.loads(done.stdout)["architectures"]}
+        path.write_text(json.dumps(known))
+    names = ("proxy_accuracy", "proxy_loss")
+    return {name: np.array([known[text][name] for text in texts], dtype=float) for name in names}

@@ -114,12 +114,18 @@ class Search:
         """Those that a step of this epoch trains. The searcher rests meanwhile, so many steps' are drawn at once."""
         block, position = divmod(step, BLOCK)
         if (self.epoch, block) != self._drawn[0]:
-            n = min(BLOCK, self.steps - block * BLOCK) * self.config.weights.architectures_per_step
+            steps, together = min(BLOCK, self.steps - block * BLOCK), self.config.weights.architectures_per_step
             draws = self.draws(f"architectures/{self.epoch}/{block}")
-            archs = searchers.uniform(self.space, n, draws) if self.warmup else self.searcher.sample(n, draws)
-            self._drawn = (self.epoch, block), archs
+            self._drawn = (self.epoch, block), self._draw(steps, together, draws)
         first = position * self.config.weights.architectures_per_step
         return self._drawn[1][first : first + self.config.weights.architectures_per_step]
+
+    def _draw(self, steps: int, together: int, draws: torch.Generator) -> Sequence[Architecture]:
+        if self.config.learns and not self.warmup:
+            return self.searcher.sample(steps * together, draws)
+        if self.config.weights.sampling == "fair":
+            return searchers.fair(self.space, steps, together, draws)
+        return searchers.uniform(self.space, steps * together, draws)
 
     def model(self, images: Tensor, step: int) -> Iterator[Output]:
         """The supernet's output for the architectures of one training step, as many at a time as fit."""

@@ -15,6 +15,7 @@ from enas.controller import Controller, Rollout
 from enas.searchers import (
     Reinforce,
     advantages,
+    fair,
     reinforce_loss,
     skip_penalty,
     uniform,
@@ -255,3 +256,28 @@ def test_uniform_architectures_are_uniform_in_every_decision() -> None:
         counts = torch.bincount(choices[:, d], minlength=k)
         assert len(counts) == k
         assert ((counts - n / k) ** 2 / (n / k)).sum() < (k - 1) + 4 * (2 * (k - 1)) ** 0.5
+
+
+@pytest.mark.parametrize("per_step", [1, 2, 6, 8])
+def test_fair_steps_make_all_choices_equally_often(per_step: int) -> None:
+    """As far as their number allows; and each architecture by itself is uniform."""
+    space, steps = macro(3), 1500
+    choices = as_tensor(fair(space, steps, per_step, seeded())).view(steps, per_step, -1)
+    for d, decision in enumerate(space.decisions):
+        k = len(decision.labels)
+        counts = torch.stack([(choices[:, :, d] == choice).sum(1) for choice in range(k)])
+        assert counts.max() <= -(-per_step // k) and counts.min() >= per_step // k
+        for place in (0, per_step - 1):
+            shares = torch.bincount(choices[:, place, d], minlength=k) / steps
+            assert (shares - 1 / k).abs().max() < 4 * (1 / k / steps) ** 0.5
+    assert torch.equal(choices, as_tensor(fair(space, steps, per_step, seeded())).view(steps, per_step, -1))
+
+
+def as_pairs(choices: Tensor) -> set[tuple[int, ...]]:
+    return {tuple(row) for row in choices[:, :2].tolist()}
+
+
+def test_fair_choices_of_different_decisions_are_independent() -> None:
+    space = macro(3)
+    choices = as_tensor(fair(space, 600, 6, seeded()))
+    assert len(as_pairs(choices)) == len(as_pairs(as_tensor(uniform(space, 3600, seeded()))))

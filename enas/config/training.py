@@ -58,6 +58,13 @@ class WeightsConfig(SgdConfig):
         low=1,
         high=256,
     )
+    sampling: str = setting(
+        "independent",
+        "how uniform architectures are drawn, as in warm-up: each by itself (independent), or those of a step so that "
+        "they make all choices of a decision equally often, as far as their number allows (fair; FairNAS)",
+        choices=("independent", "fair"),
+        option="--sampling",
+    )
     scoring_memory_gib: float | None = setting(
         None,
         "memory in GiB for the passes that score architectures at a time, by estimate; as many as fit share what they "

@@ -18,7 +18,7 @@ import dataclasses
 import torch
 
 from enas.config import EvolutionConfig, SearchConfig
-from enas.searchers.base import Network, Policy, Proposal, Searcher, Told, observed, uniform
+from enas.searchers.base import Network, Policy, Proposal, Searcher, Told, fair, observed, uniform
 from enas.searchers.evolution import POPULATION, Evolution
 from enas.searchers.local_search import LocalSearch
 from enas.searchers.random import Random
@@ -39,6 +39,7 @@ __all__ = [
     "Tpe",
     "advantages",
     "build",
+    "fair",
     "observed",
     "reinforce_loss",
     "skip_penalty",

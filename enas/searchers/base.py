@@ -81,6 +81,19 @@ def uniform(space: SearchSpace, n: int, generator: torch.Generator) -> list[Arch
     return architectures(space, _draw(space, n, generator))
 
 
+def fair(space: SearchSpace, steps: int, per_step: int, generator: torch.Generator) -> list[Architecture]:
+    """The architectures of so many steps, one step's after the other. Those of a step make all choices of each decision
+    equally often, or some choices once more, chosen uniformly, where their number is no multiple of the choices'.
+    Each architecture by itself is uniform (strict fairness; FairNAS, Chu et al. 2021)."""
+    columns = []
+    for decision in space.decisions:
+        k = len(decision.labels)
+        rounds = -(-per_step // k)
+        orders = torch.rand(steps, rounds, k, generator=generator, dtype=torch.float64).argsort(-1)
+        columns.append(orders.flatten(1)[:, :per_step].flatten())
+    return architectures(space, torch.stack(columns, 1))
+
+
 def changed(space: SearchSpace, arch: Architecture, d: int, choice: int, generator: torch.Generator) -> Architecture:
     """`arch` with another choice of its active decision d. What begins to matter by that is chosen uniformly."""
     fresh = _draw(space, 1, generator)[0].tolist()

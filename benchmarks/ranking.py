@@ -1,0 +1,176 @@
+"""Whether shared weights rank architectures as full training does: a supernet, trained here, against a table.
+
+    python benchmarks/ranking.py --table nas-bench-macro_cifar10.json --data CIFAR10_FOLDER --output OUT \
+        --flops 5e13 --recipe fair --set weights.sampling=fair --set weights.architectures_per_step=3
+
+A recipe is a name and settings of `enas search`. Each of --seeds supernets is trained on uniform architectures for so
+many floating-point operations; then all different networks of the table, or --networks of them, drawn once for
+all recipes, are scored on the validation images, and the scores compared with the true test accuracies, beside what
+needs no supernet. Nothing that the table says reaches the training. Continues where it stopped; later calls add
+recipes to OUT/ranking.json. Ends with the README's table and OUT/RECIPE.png.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from commands import enas, scored
+from correlation import Floats, figures, resampled
+from timing import earlier
+
+from enas import spaces
+from enas.runtime import generator, versions
+from enas.spaces import Architecture
+from enas.tables import TrueAccuracies, load_table
+
+PREDICTORS = ("parameters", "MACs", "blocks")
+SCORES = ("accuracy", "loss")
+
+
+@click.command()
+@click.option("--table", "path", required=True, type=click.Path(path_type=Path), help="the table's file")
+@click.option("--data", required=True, help="CIFAR-10: cifar10, or a folder with train/<class>/*")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="folder for all results")
+@click.option("--flops", required=True, type=click.FloatRange(1e9), help="operations of each supernet's training")
+@click.option("--recipe", required=True, help="name of this line of the table")
+@click.option("--preset", default="cpu", help="preset of the search")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="a setting of the search")
+@click.option("--seeds", default=1, type=click.IntRange(1), help="supernets")
+@click.option("--networks", default=None, type=click.IntRange(50), help="that are scored (default: all of the table)")
+@click.option("--images", default=1000, type=click.IntRange(100), help="validation images")
+def main(
+    path: Path,
+    data: str,
+    output: Path,
+    flops: float,
+    recipe: str,
+    preset: str,
+    assignments: tuple[str, ...],
+    seeds: int,
+    networks: int | None,
+    images: int,
+) -> None:
+    """Train, score, compare."""
+    report = earlier(output / "ranking.json")
+    table = load_table(path)
+    positions = sample(table, networks)
+    archs = [table.arch(int(position)) for position in positions]
+    truth = table.test[positions]
+    settings = [f"data.validation_fraction={images / 50_000}", *assignments]
+    search = ["--preset", preset, "--space", table.space.name, "--data", data, "--searcher", "random"]
+    search += ["--budget", f"flops={flops:g}", "--set", "derive.finalist_epochs=0", "--set", "derive.samples=2"]
+    search += ["--set", "derive.random=2", "--set", "derive.random_per_epoch=2"]
+    search += [part for setting in settings for part in ("--set", setting)]
+    runs = []
+    for seed in range(seeds):
+        folder = output / f"{recipe}-{seed}"
+        result = enas("search", folder, [*search, "--seed", str(seed)])
+        found = scored(folder, table.space, archs)
+        by_score = {"accuracy": found["proxy_accuracy"], "loss": -found["proxy_loss"]}
+        rankings = {name: summary(table, positions, values, seed) for name, values in by_score.items()}
+        runs.append({"seed": seed, "flops": result["flops"], "time_s": result["elapsed_s"], "scores": rankings})
+    report |= {"environment": versions(), "table": path.name, "networks": len(archs), "images": images}
+    report["predictors"] = {
+        name: summary(table, positions, values, 0) for name, values in predictors(table, positions).items()
+    }
+    report.setdefault("recipes", {})[recipe] = {"settings": settings, "preset": preset, "asked": flops, "runs": runs}
+    (output / "ranking.json").write_text(json.dumps(report, indent=2) + "\n")
+    print("\n".join(rows(report)))
+    draw(by_score["loss"], truth, f"{table.name}, {recipe}", output / f"{recipe}.png")
+
+
+def sample(table: TrueAccuracies, networks: int | None) -> Any:
+    """Positions of all different networks, or of some, always the same ones."""
+    different = np.unique(table.network)
+    if networks is None or networks >= len(different):
+        return different
+    order = np.random.default_rng(generator(0, "ranking").initial_seed()).permutation(len(different))
+    return np.sort(different[order[:networks]])
+
+
+def predictors(table: TrueAccuracies, positions: Any) -> dict[str, Floats]:
+    """What ranks networks without any training."""
+    choices = [table.arch(int(position)) for position in positions]
+    return {
+        "parameters": table.params[positions].astype(float),
+        "MACs": table.macs[positions].astype(float),
+        "blocks": np.array([blocks(table, arch) for arch in choices], dtype=float),
+    }
+
+
+def blocks(table: TrueAccuracies, arch: Architecture) -> int:
+    """Decisions that choose a convolution."""
+    pairs = zip(table.space.decisions, arch.choices, strict=True)
+    return sum("conv" in decision.labels[choice] for decision, choice in pairs)
+
+
+def summary(table: TrueAccuracies, positions: Any, values: Floats, seed: int) -> dict[str, Any]:
+    """Correlations with the truth, with their bootstrap error; and what the best score picks."""
+    truth, macs = table.test[positions], table.macs[positions]
+    pick = int(np.argmax(values))
+    found: dict[str, Any] = figures(values, truth, macs)
+    errors = resampled(values, truth, macs, np.random.default_rng(seed))
+    better = int((np.unique(table.test[np.unique(table.network)]) > truth[pick]).sum())
+    return {
+        **found,
+        "errors": errors,
+        "pick": spaces.to_text(table.space, table.arch(int(positions[pick]))),
+        "pick_accuracy": float(truth[pick]),
+        "pick_rank": better + 1,
+    }
+
+
+def rows(report: Mapping[str, Any]) -> list[str]:
+    """The README's table."""
+    lines = [
+        "| recipe | score | seeds | PFLOP | min | tau | Spearman | tau, top half | tau, top tenth "
+        "| tau, 5M-MAC bands | of the top 1 % | pick, true % (rank) |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for name, entry in report["recipes"].items():
+        runs = entry["runs"]
+        costs = f"{mean(run['flops'] for run in runs) / 1e15:.3f} | {mean(run['time_s'] for run in runs) / 60:.0f}"
+        for score in SCORES:
+            lines.append(line(name, score, costs, [run["scores"][score] for run in runs]))
+    for name, found in report["predictors"].items():
+        lines.append(line(name, "", " | ", [found]))
+    return lines
+
+
+def line(name: str, score: str, costs: str, found: Sequence[Mapping[str, Any]]) -> str:
+    """Means over the seeds, with their standard deviation, or of one seed the bootstrap's error."""
+    cells = []
+    for key in ("tau", "spearman", "tau_top_half", "tau_top_tenth", "tau_bands", "precision_top_percent"):
+        values = [entry[key] for entry in found]
+        error = statistics.stdev(values) if len(values) > 1 else found[0]["errors"][key]
+        cells.append(f"{mean(values):.3f} ({error:.3f})")
+    picks = ", ".join(f"{100 * entry['pick_accuracy']:.2f} ({entry['pick_rank']})" for entry in found)
+    return f"| {name} | {score} | {len(found)} | {costs} | {' | '.join(cells)} | {picks} |"
+
+
+def mean(values: Iterable[float]) -> float:
+    return statistics.mean(values)
+
+
+def draw(values: Floats, truth: Floats, title: str, path: Path) -> None:
+    """Proxy against truth."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, panel = pyplot.subplots(figsize=(5, 4), constrained_layout=True)
+    panel.scatter(values, 100 * truth, s=4, alpha=0.4)
+    panel.set(xlabel="score: - loss under shared weights", ylabel="true test accuracy, %", title=title)
+    panel.set_ylim(bottom=float(np.percentile(100 * truth, 2)))
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""The figures of benchmarks/ranking.py, on numbers of which they are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.usefixtures("benchmarks")
+
+
+def test_figures_of_perfect_reversed_and_senseless_scores() -> None:
+    from correlation import figures
+
+    draws = np.random.default_rng(0)
+    truth, macs = draws.random(400), draws.integers(20_000_000, size=400)
+    perfect = figures(truth * 3 - 1, truth, macs)
+    assert list(perfect.values()) == pytest.approx([1.0] * len(perfect))
+    reversed_ = figures(-truth, truth, macs)
+    assert reversed_["tau"] == reversed_["tau_bands"] == pytest.approx(-1) and reversed_["precision_top_percent"] == 0
+    senseless = figures(draws.random(400), truth, macs)
+    assert abs(senseless["tau"]) < 0.15 and abs(senseless["spearman"]) < 0.2
+    assert figures(np.ones(400), truth, macs)["tau"] == 0
+
+
+def test_bands_leave_out_what_size_explains() -> None:
+    """A score that knows the size alone ranks well, but within bands no better than chance."""
+    from correlation import figures
+
+    draws = np.random.default_rng(0)
+    macs = draws.integers(100_000_000, size=2000)
+    truth = macs / 1e8 + 0.2 * draws.random(2000)
+    found = figures((macs // 5_000_000).astype(float), truth, macs)
+    assert found["tau"] > 0.8 and abs(found["tau_bands"]) < 0.02
+
+
+def test_a_score_that_is_no_number_ranks_last() -> None:
+    from correlation import figures
+
+    truth, macs = np.arange(100.0), np.zeros(100, dtype=np.int64)
+    scores = truth.copy()
+    scores[0] = np.nan
+    assert figures(scores, truth, macs)["tau"] == pytest.approx(1)
+    scores[99] = np.nan
+    assert figures(scores, truth, macs)["precision_top_percent"] == 0
+
+
+def test_bootstrap_errors_fall_with_the_number_of_networks() -> None:
+    from correlation import resampled
+
+    errors = []
+    for count in (100, 1600):
+        draws = np.random.default_rng(1)
+        truth = draws.random(count)
+        scores, macs = truth + 0.3 * draws.random(count), np.zeros(count, dtype=np.int64)
+        errors.append(resampled(scores, truth, macs, draws)["tau"])
+    assert 2.5 < errors[0] / errors[1] < 6
