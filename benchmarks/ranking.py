@@ -13,6 +13,7 @@ recipes to OUT/ranking.json. Ends with the README's table and OUT/RECIPE.png.
 from __future__ import annotations
 
 import json
+import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,16 +21,17 @@ from typing import Any
 
 import click
 import numpy as np
-from commands import enas, scored
+from commands import check_settings, enas, scored
 from correlation import Floats, figures, resampled
 from timing import earlier
 
 from enas import spaces
+from enas.errors import UserError
 from enas.runtime import generator, versions
 from enas.spaces import Architecture
 from enas.tables import TrueAccuracies, load_table
 
-PREDICTORS = ("parameters", "MACs", "blocks")
+NAME = re.compile(r"[\w-]+")  # of a recipe, which names a folder
 SCORES = ("accuracy", "loss")
 
 
@@ -57,19 +59,27 @@ def main(
     images: int,
 ) -> None:
     """Train, score, compare."""
+    if not NAME.fullmatch(recipe):
+        raise click.UsageError(f"--recipe must be letters, digits, - and _, but got {recipe!r}")
     report = earlier(output / "ranking.json")
-    table = load_table(path)
+    try:
+        table = load_table(path)
+    except UserError as error:
+        raise click.UsageError(str(error)) from None
     positions = sample(table, networks)
     archs = [table.arch(int(position)) for position in positions]
     truth = table.test[positions]
     settings = [f"data.validation_fraction={images / 50_000}", *assignments]
+    # a name stands for one recipe, and one folder for one choice of networks: no old run passes for another
+    check_settings(output, {"table": path.name, "networks": len(archs), "images": images})
+    check_settings(output / recipe, {"preset": preset, "data": data, "flops": flops, "settings": settings})
     search = ["--preset", preset, "--space", table.space.name, "--data", data, "--searcher", "random"]
     search += ["--budget", f"flops={flops:g}", "--set", "derive.finalist_epochs=0", "--set", "derive.samples=2"]
     search += ["--set", "derive.random=2", "--set", "derive.random_per_epoch=2"]
     search += [part for setting in settings for part in ("--set", setting)]
     runs = []
     for seed in range(seeds):
-        folder = output / f"{recipe}-{seed}"
+        folder = output / recipe / f"seed-{seed}"
         result = enas("search", folder, [*search, "--seed", str(seed)])
         found = scored(folder, table.space, archs)
         by_score = {"accuracy": found["proxy_accuracy"], "loss": -found["proxy_loss"]}

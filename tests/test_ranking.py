@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 pytestmark = pytest.mark.usefixtures("benchmarks")
 
@@ -54,3 +57,11 @@ def test_bootstrap_errors_fall_with_the_number_of_networks() -> None:
         scores, macs = truth + 0.3 * draws.random(count), np.zeros(count, dtype=np.int64)
         errors.append(resampled(scores, truth, macs, draws)["tau"])
     assert 2.5 < errors[0] / errors[1] < 6
+
+
+def test_a_recipe_is_a_name(tmp_path: Path) -> None:
+    import ranking
+
+    arguments = ["--table", "t.json", "--data", "digits", "--flops", "1e12", "--output", str(tmp_path / "out")]
+    result = CliRunner().invoke(ranking.main, [*arguments, "--recipe", "a/b"])
+    assert result.exit_code == 2 and "--recipe must be letters" in result.output and not (tmp_path / "out").exists()
