@@ -412,6 +412,11 @@ def kept(folder: RunFolder) -> dict[str, Any]:
     return checkpoint.load(folder.checkpoint) if folder.checkpoint.exists() else {}
 
 
+def written(folder: RunFolder) -> int:
+    """When the last checkpoint was written, in nanoseconds; 0 without one."""
+    return folder.checkpoint.stat().st_mtime_ns if folder.checkpoint.exists() else 0
+
+
 # with a checkpoint after each step, which says how far it is
 LONG = [*OPTIONS, "--set", "checkpoint_minutes=1e-9", "--set", "controller.updates=8"]
 LONG += ["--set", "derive.finalists=1", "--set", "derive.finalist_epochs=5"]
@@ -420,10 +425,12 @@ LONG += ["--set", "derive.finalists=1", "--set", "derive.finalist_epochs=5"]
 def killed(
     arguments: list[str], folder: RunFolder, where: Callable[[dict[str, Any]], bool], number: signal.Signals
 ) -> str:
-    """Start a command, send it the signal when its checkpoint is `where`; returns its error output."""
+    """Start a command, send it the signal when a checkpoint it wrote is `where`; returns its error output."""
     command = [sys.executable, "-m", "enas", *arguments]
+    # a checkpoint left by a killed process can be `where` already, before this one minds its signals
+    before = written(folder)
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
-    until(lambda: folder.checkpoint.exists() and where(kept(folder)), process)
+    until(lambda: written(folder) != before and where(kept(folder)), process)
     process.send_signal(number)
     _, errors = process.communicate(timeout=300)
     # a shell says 128 + n of a process that a signal killed
