@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from enas.config import RunConfig
+from enas.config import RetrainConfig, RunConfig
 from enas.errors import UserError
 from enas.kernels import compiled
 
@@ -79,7 +79,9 @@ def start(config: RunConfig) -> Runtime:
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.use_deterministic_algorithms(config.deterministic)
-    torch.backends.cudnn.benchmark = not config.deterministic
+    # One network's shapes repeat. Those of shared weights hardly do, and to try out the algorithms for each new one took
+    # 45 s of the first 10 steps on an H200.
+    torch.backends.cudnn.benchmark = isinstance(config, RetrainConfig) and not config.deterministic
     torch.backends.cudnn.deterministic = config.deterministic
     if config.deterministic:
         # cuBLAS reads this when its first handle is made

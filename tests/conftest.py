@@ -1,4 +1,4 @@
-"""One thread, a cache of its own and no deadlines, for every test; benchmarks as modules, for those that ask."""
+"""One thread, no GPU, a cache of its own and no deadlines, for every test; benchmarks as modules, for those that ask."""
 
 from __future__ import annotations
 
@@ -25,6 +25,14 @@ def one_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("ENAS_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("OMP_NUM_THREADS", "1")  # of the processes that tests start
         yield
+
+
+@pytest.fixture(autouse=True)
+def on_the_cpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless it is marked `gpu`: tests ask for equal bits, which a GPU gives only where determinism is asked for."""
+    if request.node.get_closest_marker("gpu") is None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # of the processes that tests start
 
 
 @pytest.fixture(params=["C++", "Python"])

@@ -21,6 +21,7 @@ from enas.kernels import compiled
 from enas.kernels.limits import VECTOR, is_easy, is_left_to_torch
 
 ROW = 128  # a row should have so many numbers at least: below it is the kernels' overhead that takes the time
+NEARLY_ZERO = 1e-30  # added to a variance of 1, as some releases of torch refuse an eps of 0
 
 
 def batch_norm(
@@ -216,10 +217,10 @@ def _affine(rows: Tensor, scale: Tensor, shift: Tensor, into: Tensor | None = No
     zero, one = scale.new_zeros(rows.shape[1]), scale.new_ones(rows.shape[1])
     scale, shift = _repeated(scale, rows), _repeated(shift, rows)
     if into is None:
-        return F.batch_norm(rows, zero, one, scale, shift, False, 0.0, 0.0)
+        return F.batch_norm(rows, zero, one, scale, shift, False, 0.0, NEARLY_ZERO)
     unused = scale.new_empty(0)
     torch.ops.aten.native_batch_norm.out(
-        rows, scale, shift, zero, one, False, 0.0, 0.0, out=into, save_mean=unused, save_invstd=unused
+        rows, scale, shift, zero, one, False, 0.0, NEARLY_ZERO, out=into, save_mean=unused, save_invstd=unused
     )
     return into
 
