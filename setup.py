@@ -24,12 +24,12 @@ setup(
         "safetensors>=0.4.3",  # weights that strangers can open safely
         "pillow>=10",  # decoding images
         "tqdm>=4.66",  # progress with ETA
+        "scipy>=1.11",  # rank correlations
         "matplotlib>=3.8",  # pictures of architectures and of what a search chose
     ],
     extras_require={
         "optuna": ["optuna>=4.0"],  # searcher tpe
         "ray": ["ray>=2.40"],  # children of full training on a cluster
-        "svhn": ["scipy>=1.11"],  # torchvision reads this set's files with it
         "dev": [
             "pytest>=8",
             "pytest-xdist>=3.5",
@@ -38,7 +38,6 @@ setup(
             "mypy>=1.11",
             "types-tqdm",
             "scikit-learn>=1.4",
-            "scipy>=1.11",  # rank correlations in benchmarks
             "optuna>=4.0",
         ],
     },

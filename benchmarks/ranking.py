@@ -1,13 +1,13 @@
 """Whether shared weights rank architectures as full training does: a supernet, trained here, against a table.
 
     python benchmarks/ranking.py --table nas-bench-macro_cifar10.json --data CIFAR10_FOLDER --output OUT \
-        --flops 5e13 --recipe fair --set weights.sampling=fair --set weights.architectures_per_step=3
+        --budget flops=5e13 --recipe fair --set weights.sampling=fair --set weights.architectures_per_step=3
 
-A recipe is a name and settings of `enas search`. Each of --seeds supernets is trained on uniform architectures for so
-many floating-point operations; then all different networks of the table, or --networks of them, drawn once for
-all recipes, are scored on the validation images, and the scores compared with the true test accuracies, beside what
-needs no supernet. Nothing that the table says reaches the training. Continues where it stopped; later calls add
-recipes to OUT/ranking.json. Ends with the README's table and OUT/RECIPE.png.
+A recipe is a name and settings of `enas search`. Each of --seeds supernets is trained on uniform architectures within
+the budget; then all different networks of the table, or --networks of them, drawn once for all recipes, are scored on
+the validation images, and the scores compared with the true test accuracies, beside what needs no supernet. Nothing
+that the table says reaches the training. Continues where it stopped; later calls add recipes to OUT/ranking.json. Ends
+with the README's table and OUT/RECIPE.png.
 """
 
 from __future__ import annotations
@@ -21,25 +21,28 @@ from typing import Any
 
 import click
 import numpy as np
+import torch
 from commands import check_settings, enas, scored
 from correlation import Floats, figures, resampled
 from timing import earlier
 
 from enas import spaces
+from enas.config import parse_budget
+from enas.effects import MainEffects
 from enas.errors import UserError
 from enas.runtime import generator, versions
 from enas.spaces import Architecture
 from enas.tables import TrueAccuracies, load_table
 
 NAME = re.compile(r"[\w-]+")  # of a recipe, which names a folder
-SCORES = ("accuracy", "loss")
+SCORES = ("accuracy", "loss", "main effects")  # those of the loss's logarithm
 
 
 @click.command()
 @click.option("--table", "path", required=True, type=click.Path(path_type=Path), help="the table's file")
 @click.option("--data", required=True, help="CIFAR-10: cifar10, or a folder with train/<class>/*")
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="folder for all results")
-@click.option("--flops", required=True, type=click.FloatRange(1e9), help="operations of each supernet's training")
+@click.option("--budget", required=True, help="of each supernet's training, as for enas search: flops=5e13, 40m")
 @click.option("--recipe", required=True, help="name of this line of the table")
 @click.option("--preset", default="cpu", help="preset of the search")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="a setting of the search")
@@ -50,7 +53,7 @@ def main(
     path: Path,
     data: str,
     output: Path,
-    flops: float,
+    budget: str,
     recipe: str,
     preset: str,
     assignments: tuple[str, ...],
@@ -63,6 +66,7 @@ def main(
         raise click.UsageError(f"--recipe must be letters, digits, - and _, but got {recipe!r}")
     report = earlier(output / "ranking.json")
     try:
+        parse_budget(budget)
         table = load_table(path)
     except UserError as error:
         raise click.UsageError(str(error)) from None
@@ -72,9 +76,9 @@ def main(
     settings = [f"data.validation_fraction={images / 50_000}", *assignments]
     # a name stands for one recipe, and one folder for one choice of networks: no old run passes for another
     check_settings(output, {"table": path.name, "networks": len(archs), "images": images})
-    check_settings(output / recipe, {"preset": preset, "data": data, "flops": flops, "settings": settings})
+    check_settings(output / recipe, {"preset": preset, "data": data, "budget": budget, "settings": settings})
     search = ["--preset", preset, "--space", table.space.name, "--data", data, "--searcher", "random"]
-    search += ["--budget", f"flops={flops:g}", "--set", "derive.finalist_epochs=0", "--set", "derive.samples=2"]
+    search += ["--budget", budget, "--set", "derive.finalist_epochs=0", "--set", "derive.samples=2"]
     search += ["--set", "derive.random=2", "--set", "derive.random_per_epoch=2"]
     search += [part for setting in settings for part in ("--set", setting)]
     runs = []
@@ -82,14 +86,15 @@ def main(
         folder = output / recipe / f"seed-{seed}"
         result = enas("search", folder, [*search, "--seed", str(seed)])
         found = scored(folder, table.space, archs)
-        by_score = {"accuracy": found["proxy_accuracy"], "loss": -found["proxy_loss"]}
+        effects = MainEffects(table.space, archs, torch.from_numpy(np.log(found["proxy_loss"]))).predict(archs)
+        by_score = dict(zip(SCORES, (found["proxy_accuracy"], -found["proxy_loss"], -effects.numpy()), strict=True))
         rankings = {name: summary(table, positions, values, seed) for name, values in by_score.items()}
         runs.append({"seed": seed, "flops": result["flops"], "time_s": result["elapsed_s"], "scores": rankings})
     report |= {"environment": versions(), "table": path.name, "networks": len(archs), "images": images}
     report["predictors"] = {
         name: summary(table, positions, values, 0) for name, values in predictors(table, positions).items()
     }
-    report.setdefault("recipes", {})[recipe] = {"settings": settings, "preset": preset, "asked": flops, "runs": runs}
+    report.setdefault("recipes", {})[recipe] = {"settings": settings, "preset": preset, "budget": budget, "runs": runs}
     (output / "ranking.json").write_text(json.dumps(report, indent=2) + "\n")
     print("\n".join(rows(report)))
     draw(by_score["loss"], truth, f"{table.name}, {recipe}", output / f"{recipe}.png")

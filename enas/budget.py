@@ -19,7 +19,6 @@ import torch
 
 from enas import searchers
 from enas.config import Budget, DeriveConfig, SearchConfig, parse_budget
-from enas.cost import cost
 from enas.data import DataSet, random_batch
 from enas.errors import UserError
 from enas.phases import Search
@@ -127,9 +126,12 @@ def _training_s(state: Search, batch: Batch, steps: int) -> float:
 
 def operations(state: Search) -> Rates:
     """Floating-point operations for each kind of work: two for each multiply-accumulate of a mean architecture."""
-    archs = searchers.uniform(state.space, 8 * PROBES, state.draws("operations"))
-    macs = sum(cost(state.evaluator.graph(arch)).macs for arch in archs) / len(archs)
-    return Rates(2 * TRAINING_COST * macs, 2 * macs, 0.0)
+    together = state.config.weights.architectures_per_step
+    steps = -(-8 * PROBES // together)
+    training = state.uniform(steps, together, state.draws("operations"))
+    scoring = searchers.uniform(state.space, 8 * PROBES, state.draws("operations"))
+    macs = [sum(map(state.macs, archs)) / len(archs) for archs in (training, scoring)]
+    return Rates(2 * TRAINING_COST * macs[0], 2 * macs[1], 0.0)
 
 
 def fit(

@@ -123,9 +123,20 @@ class Search:
     def _draw(self, steps: int, together: int, draws: torch.Generator) -> Sequence[Architecture]:
         if self.config.learns and not self.warmup:
             return self.searcher.sample(steps * together, draws)
-        if self.config.weights.sampling == "fair":
+        return self.uniform(steps, together, draws)
+
+    def uniform(self, steps: int, together: int, draws: torch.Generator) -> Sequence[Architecture]:
+        """The architectures of so many steps before the searcher has learned."""
+        sampling = self.config.weights.sampling
+        if sampling == "fair":
             return searchers.fair(self.space, steps, together, draws)
+        if sampling == "sandwich":
+            return searchers.sandwich(self.space, steps, together, self.macs, draws)
         return searchers.uniform(self.space, steps * together, draws)
+
+    def macs(self, arch: Architecture) -> int:
+        """Multiply-accumulates of one image."""
+        return cost(self.evaluator.graph(arch)).macs
 
     def model(self, images: Tensor, step: int) -> Iterator[Output]:
         """The supernet's output for the architectures of one training step, as many at a time as fit."""
@@ -138,7 +149,7 @@ class Search:
             part = [self.evaluator.graph(arch) for arch in archs[i : i + self.chunk]]
             yield Output(self.supernet(images, part, noise), len(part) / len(archs))
         # nobody comes back here where memory ran out, and the step is run again
-        self.training_macs += TRAINING_COST * len(images) * sum(cost(self.evaluator.graph(arch)).macs for arch in archs)
+        self.training_macs += TRAINING_COST * len(images) * sum(map(self.macs, archs))
 
     def train_shared_weights(self) -> EpochStats:
         """Phase 1: one epoch of the shared weights on the training images, new architectures each step."""

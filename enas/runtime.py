@@ -79,8 +79,8 @@ def start(config: RunConfig) -> Runtime:
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.use_deterministic_algorithms(config.deterministic)
-    # One network's shapes repeat. Those of shared weights hardly do, and to try out the algorithms for each new one took
-    # 45 s of the first 10 steps on an H200.
+    # One network's shapes repeat. Those of shared weights hardly do, and to try out algorithms for each new one took
+    # 45 s in the first 10 steps on an H200.
     torch.backends.cudnn.benchmark = isinstance(config, RetrainConfig) and not config.deterministic
     torch.backends.cudnn.deterministic = config.deterministic
     if config.deterministic:

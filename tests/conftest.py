@@ -1,4 +1,4 @@
-"""One thread, no GPU, a cache of its own and no deadlines, for every test; benchmarks as modules, for those that ask."""
+"""One thread, no GPU, a cache of its own, no deadlines, for every test; benchmarks as modules, for those that ask."""
 
 from __future__ import annotations
 

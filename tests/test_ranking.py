@@ -62,6 +62,6 @@ def test_bootstrap_errors_fall_with_the_number_of_networks() -> None:
 def test_a_recipe_is_a_name(tmp_path: Path) -> None:
     import ranking
 
-    arguments = ["--table", "t.json", "--data", "digits", "--flops", "1e12", "--output", str(tmp_path / "out")]
+    arguments = ["--table", "t.json", "--data", "digits", "--budget", "flops=1e12", "--output", str(tmp_path / "out")]
     result = CliRunner().invoke(ranking.main, [*arguments, "--recipe", "a/b"])
     assert result.exit_code == 2 and "--recipe must be letters" in result.output and not (tmp_path / "out").exists()

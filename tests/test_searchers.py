@@ -12,11 +12,13 @@ from torch import Tensor
 
 from enas.config import ControllerConfig
 from enas.controller import Controller, Rollout
+from enas.cost import cost
 from enas.searchers import (
     Reinforce,
     advantages,
     fair,
     reinforce_loss,
+    sandwich,
     skip_penalty,
     uniform,
 )
@@ -271,6 +273,18 @@ def test_fair_steps_make_all_choices_equally_often(per_step: int) -> None:
             shares = torch.bincount(choices[:, place, d], minlength=k) / steps
             assert (shares - 1 / k).abs().max() < 4 * (1 / k / steps) ** 0.5
     assert torch.equal(choices, as_tensor(fair(space, steps, per_step, seeded())).view(steps, per_step, -1))
+
+
+def test_sandwich_steps_have_the_largest_and_uniform_ones() -> None:
+    space = macro(3)
+
+    def size(arch: Architecture) -> int:
+        return cost(space.graph(arch)).macs
+
+    archs = sandwich(space, 200, 3, size, seeded())
+    sizes = [size(arch) for arch in archs]
+    assert len(archs) == 600 and set(sizes[::3]) == {max(map(size, all_archs(space)))}
+    assert [arch for i, arch in enumerate(archs) if i % 3] == uniform(space, 400, seeded())
 
 
 def as_pairs(choices: Tensor) -> set[tuple[int, ...]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from enas.cli.audit import audit
 from enas.cli.retrain import retrain
 from enas.cli.run import run
 from enas.cli.score import score
@@ -43,5 +44,5 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
 
 
-for command in (search, retrain, run, evaluate, score, show):
+for command in (search, retrain, run, evaluate, score, audit, show):
     main.add_command(command)

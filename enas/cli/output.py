@@ -74,7 +74,14 @@ def print_found(path: Path, result: dict[str, Any]) -> None:
             _print_judged(result, best)
         else:
             _print_proxy(result["random_baseline"], best)
+        if result.get("audit") is not None:
+            print_audit(result["audit"])
         click.echo(f"time          {duration(result['elapsed_s'])}")
+
+
+def print_audit(report: dict[str, Any]) -> None:
+    """The trust report's sentence."""
+    click.echo(f"audit         {report['sentence']}")
 
 
 def _print_proxy(baseline: dict[str, Any], best: dict[str, Any]) -> None:

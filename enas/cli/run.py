@@ -10,6 +10,7 @@ import click
 
 from enas import config, spaces
 from enas.cli import options
+from enas.cli.audit import with_audit
 from enas.cli.jobs import retraining, searching
 from enas.cli.output import print_found, print_networks
 from enas.cli.search import search_options, search_settings
@@ -141,7 +142,7 @@ def _check_network(planned: RetrainConfig, reference: str | None, data: DataSet)
 def _run(job: Job[SearchConfig], run_config: SearchConfig, path: Path, *, resuming: bool) -> None:
     from enas.runs import RunFolder
 
-    found = work(job, run_config, path, resuming=resuming)
+    found = with_audit(path, work(job, run_config, path, resuming=resuming))
     retrain_config, reference = _begun(path)
     searched = RunFolder(path).config(SearchConfig())
     results = {}

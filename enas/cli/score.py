@@ -12,6 +12,7 @@ import click
 from enas import config, spaces
 from enas.cli.output import data_line, print_table, runtime_line
 from enas.cli.searches import begun_seeds
+from enas.cli.targets import restored
 from enas.config import SearchConfig, SpaceOptions
 from enas.errors import UserError
 from enas.spaces import Architecture
@@ -101,19 +102,12 @@ def _scored(
     run_config: SearchConfig, folder: Any, archs: list[Architecture], num_random: int, device: str | None
 ) -> dict[str, Any]:
     """Restore the search and score; nothing in its folder changes."""
-    from enas.data import load
-    from enas.phases import Search
     from enas.records import finite
-    from enas.runtime import start
     from enas.scoring import compare
     from enas.tracking import Progress
 
-    # the device is no part of what is compared with the checkpoint: the run's configuration stays as it is
-    runtime = start(run_config if device is None else config.update(run_config, {"device": device}))
-    data = load(run_config.data, runtime.device)
-    state = Search(run_config, data, folder, runtime)
-    state.read_checkpoint()
-    click.echo(f"{data_line(data)} | {runtime_line(runtime)}", err=True)
+    state = restored(run_config, folder, device)
+    click.echo(f"{data_line(state.data)} | {runtime_line(state.runtime)}", err=True)
     with Progress((len(archs) + num_random) * len(state.validation), "score") as progress:
         state.on_work = progress.work
         result = compare(state, archs, num_random)

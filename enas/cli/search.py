@@ -10,6 +10,7 @@ import click
 
 from enas import config
 from enas.cli import options
+from enas.cli.audit import with_audit
 from enas.cli.jobs import searching
 from enas.cli.output import print_search_result
 from enas.cli.searches import begun_seeds, search_seeds
@@ -21,8 +22,8 @@ from enas.errors import UserError
 # The settings that an evaluator does not heed, by the beginning of their path.
 UNHEEDED = {
     "shared-weights": ("evaluations", "generation", "full_training."),
-    "full-training": ("epochs", "weights.", "derive."),
-    "table": ("epochs", "weights.", "derive.", "full_training.", "data.", "space."),
+    "full-training": ("epochs", "weights.", "derive.", "audit."),
+    "table": ("epochs", "weights.", "derive.", "audit.", "full_training.", "data.", "space."),
 }
 
 
@@ -69,7 +70,7 @@ def search_settings(
             f"{fields['epochs']} and {run_config.budget}; leave one out"
         )
     typed = {assignment.partition("=")[0].strip(): assignment for assignment in assignments}
-    _check_heeded({**options.typed(SearchConfig, fields), **typed}, run_config.evaluator)
+    _check_heeded({**options.typed(SearchConfig, fields), **typed}, run_config)
     if run_config.evaluator == "table":
         run_config = _in_table_space(run_config, space)
     if run_config.space.name not in SEARCHABLE:
@@ -77,11 +78,17 @@ def search_settings(
     return run_config, output or default_folder(run_config.space.name)
 
 
-def _check_heeded(typed: Mapping[str, str], evaluator: str) -> None:
-    """Raise UserError for what this evaluator does not heed. typed: options and --set, by the path of the setting."""
+def _check_heeded(typed: Mapping[str, str], run_config: SearchConfig) -> None:
+    """Raise UserError for what this search does not heed. typed: options and --set, by the path of the setting."""
+    unheeded = UNHEEDED[run_config.evaluator]
+    if run_config.audit.networks:
+        unheeded = tuple(path for path in unheeded if path != "full_training.")  # they are the audit's too
     for path, option in typed.items():
-        if path.startswith(UNHEEDED[evaluator]):
-            raise UserError(f"{option} must be left out with --evaluator {evaluator}, where it does nothing")
+        if path.startswith(unheeded):
+            raise UserError(
+                f"{option} must be left out with --evaluator {run_config.evaluator}, where it does nothing"
+                + (" without --audit" if path.startswith("full_training.") else "")
+            )
 
 
 def _in_table_space(run_config: SearchConfig, wanted: str | None) -> SearchConfig:
@@ -121,4 +128,4 @@ def search(print_config: bool, seeds: int | None, resume: Path | None, **given: 
         if seeds is not None:
             search_seeds(run_config, seeds, path, resuming=resume is not None)
         else:
-            print_search_result(path, work(searching, run_config, path, resuming=resume is not None))
+            print_search_result(path, with_audit(path, work(searching, run_config, path, resuming=resume is not None)))

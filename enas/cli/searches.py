@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from enas import config
+from enas.cli.audit import with_audit
 from enas.cli.jobs import searching
 from enas.cli.output import duration, print_table, reading
 from enas.cli.targets import start
@@ -75,7 +76,7 @@ def search_seeds(run_config: SearchConfig, seeds: int, path: Path, *, resuming: 
             click.echo(f"seed {seed}, {seed - run_config.seed + 1} of {seeds}: {child}", err=True)
             stored = begun(SearchConfig(), child, run_config)
             one = stored or config.update(run_config, {"seed": seed})
-            results[child.name] = work(searching, one, child, resuming=stored is not None)
+            results[child.name] = with_audit(child, work(searching, one, child, resuming=stored is not None))
         with reading(path):
             write_json(folder.result, finite(aggregate(results)))
     show_searches(path)

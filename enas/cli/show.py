@@ -179,6 +179,8 @@ def _scores(values: dict[str, Any]) -> list[str]:
             scores = f"validation {finalist['accuracy']:.4f}"
             scores += f"  true test {finalist['true_accuracy']:.4f}" if "true_accuracy" in finalist else ""
         lines.append(f"finalist: {scores}  {finalist['params']:>9,} parameters  {finalist['text']}")
+    if "audit" in values:
+        lines.append(f"audit: {values['audit']['sentence']}")
     return lines
 
 

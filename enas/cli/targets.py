@@ -18,6 +18,8 @@ from enas.spaces import Architecture, SearchSpace
 
 if TYPE_CHECKING:
     from enas.data import DataSet
+    from enas.phases import Search
+    from enas.runs import RunFolder
     from enas.runtime import Runtime
     from enas.tables import TrueAccuracies
 
@@ -148,6 +150,21 @@ def start(run_config: Config) -> tuple[Config, Runtime, DataSet | TrueAccuracies
         return config.update(run_config, resolved), runtime, load_table(Path(resolved["table"]))
     resolved["data"] = places(run_config.data)
     return config.update(run_config, resolved), runtime, load(run_config.data, runtime.device)
+
+
+def restored(run_config: SearchConfig, folder: RunFolder, device: str | None = None) -> Search:
+    """The search in the folder as its checkpoint left it; nothing on the disk changes.
+
+    device: where to, if not the run's: it is no part of what is compared with the checkpoint.
+    """
+    from enas.data import load
+    from enas.phases import Search
+    from enas.runtime import start
+
+    runtime = start(run_config if device is None else config.update(run_config, {"device": device}))
+    state = Search(run_config, load(run_config.data, runtime.device), folder, runtime)
+    state.read_checkpoint()
+    return state
 
 
 def default_folder(name: str) -> Path:

@@ -14,6 +14,7 @@ from enas.config.plain import check, from_text, space_options, to_dict, update
 from enas.config.presets import PRESETS, judged_alone
 from enas.config.searchers import SEARCHERS, ControllerConfig, EvolutionConfig, LocalSearchConfig, TpeConfig
 from enas.config.settings import (
+    AuditConfig,
     DataConfig,
     DeriveConfig,
     ObjectiveConfig,
@@ -35,6 +36,7 @@ from enas.config.spaces import (
 from enas.config.training import SgdConfig, StandaloneConfig, WeightsConfig
 
 __all__ = [
+    "AuditConfig",
     "Budget",
     "ChainOptions",
     "ControllerConfig",

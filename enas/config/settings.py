@@ -17,6 +17,7 @@ from enas.config.full_training import FullTrainingConfig
 from enas.config.searchers import SEARCHERS, ControllerConfig, EvolutionConfig, LocalSearchConfig, TpeConfig
 from enas.config.spaces import MacroOptions, SpaceOptions
 from enas.config.training import StandaloneConfig, WeightsConfig
+from enas.errors import UserError
 
 EVALUATORS = ("shared-weights", "full-training", "table")
 
@@ -102,6 +103,29 @@ class DeriveConfig(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AuditConfig(Checked):
+    """The trust report after a search with shared weights."""
+
+    networks: int = setting(
+        0,
+        "after a search with shared weights, train so many uniform architectures and the found one on their own, as "
+        "full_training says, and report how well the proxy ranks and whether the found one is better (0: no report)",
+        option="--audit",
+        low=0,
+        high=10**5,
+    )
+    repeats: int = setting(3, "trainings of the found architecture, each with a seed of its own", low=2, high=1000)
+    pool: int = setting(
+        200, "uniform architectures that get proxy scores, over whose range the trained ones are spread", low=5
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if 0 < self.networks < 5:
+            raise UserError(f"networks must be 0 (no report) or at least 5 to tell a thing, but got {self.networks}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig(Checked):
     """How to run: seed, device, number format. Shared by search and retraining."""
 
@@ -163,6 +187,7 @@ class SearchConfig(RunConfig):
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     derive: DeriveConfig = field(default_factory=DeriveConfig)
     full_training: FullTrainingConfig = field(default_factory=FullTrainingConfig)
+    audit: AuditConfig = field(default_factory=AuditConfig)
 
     @property
     def learns(self) -> bool:

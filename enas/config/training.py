@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from enas.config.checked import Checked, setting
+from enas.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +62,9 @@ class WeightsConfig(SgdConfig):
     sampling: str = setting(
         "independent",
         "how uniform architectures are drawn, as in warm-up: each by itself (independent), or those of a step so that "
-        "they make all choices of a decision equally often, as far as their number allows (fair; FairNAS)",
-        choices=("independent", "fair"),
+        "they make all choices of a decision equally often, as far as their number allows (fair; FairNAS), or the "
+        "largest one of the space in each step beside independent ones (sandwich)",
+        choices=("independent", "fair", "sandwich"),
         option="--sampling",
     )
     scoring_memory_gib: float | None = setting(
@@ -71,6 +73,14 @@ class WeightsConfig(SgdConfig):
         "have in common (default: 2, or a quarter of a GPU's memory)",
         above=0,
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sampling == "sandwich" and self.architectures_per_step < 2:
+            raise UserError(
+                "architectures_per_step must be at least 2 with sampling sandwich, which trains the largest one in each "
+                f"step, but got {self.architectures_per_step}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -94,6 +94,31 @@ def fair(space: SearchSpace, steps: int, per_step: int, generator: torch.Generat
     return architectures(space, torch.stack(columns, 1))
 
 
+def sandwich(
+    space: SearchSpace, steps: int, per_step: int, size: Callable[[Architecture], int], generator: torch.Generator
+) -> list[Architecture]:
+    """The architectures of so many steps, one step's after the other: the largest one of the space, the others uniform
+    (the sandwich rule, Yu & Huang 2019, without its smallest network)."""
+    first = extreme(space, size)
+    rest = uniform(space, steps * (per_step - 1), generator)
+    return [
+        first if position == 0 else rest[step * (per_step - 1) + position - 1]
+        for step in range(steps)
+        for position in range(per_step)
+    ]
+
+
+def extreme(space: SearchSpace, size: Callable[[Architecture], int]) -> Architecture:
+    """The architecture of the greatest size, as far as changes of one choice at a time lead there."""
+    arch = settled(space, [0] * len(space.decisions))
+    while True:
+        nearby = [settled(space, [*arch.choices[:d], k, *arch.choices[d + 1 :]]) for d, k in alternatives(space, arch)]
+        best = max(nearby, key=size, default=arch)
+        if size(best) <= size(arch):
+            return arch
+        arch = best
+
+
 def changed(space: SearchSpace, arch: Architecture, d: int, choice: int, generator: torch.Generator) -> Architecture:
     """`arch` with another choice of its active decision d. What begins to matter by that is chosen uniformly."""
     fresh = _draw(space, 1, generator)[0].tolist()
