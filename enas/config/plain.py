@@ -98,6 +98,12 @@ def check(config: SearchConfig | RetrainConfig) -> None:
         config.space.check()
     if isinstance(config, SearchConfig):
         _check_evaluator(config)
+        together = config.weights.architectures_per_step
+        if config.weights.sampling == "sandwich" and together < 2:
+            raise UserError(
+                "--sampling sandwich needs at least two architectures in a step, the largest one being always the "
+                f"first, but got {together}; give --architectures-per-step"
+            )
     if isinstance(config, SearchConfig) and config.budget is not None:
         parse_budget(config.budget)
     elif isinstance(config, SearchConfig) and config.evaluator == "shared-weights" and config.learns:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from enas.config.checked import Checked, setting
-from enas.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,14 +72,6 @@ class WeightsConfig(SgdConfig):
         "have in common (default: 2, or a quarter of a GPU's memory)",
         above=0,
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.sampling == "sandwich" and self.architectures_per_step < 2:
-            raise UserError(
-                "architectures_per_step must be at least 2 with sampling sandwich, which trains the largest one in each "
-                f"step, but got {self.architectures_per_step}"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
