@@ -25,17 +25,20 @@ import torch
 from commands import check_settings, enas, scored
 from correlation import Floats, figures, resampled
 from timing import earlier
+from zerocost import zero_cost as zero_cost_proxies
 
 from enas import spaces
-from enas.config import parse_budget
-from enas.effects import MainEffects
+from enas.config import DataConfig, parse_budget
+from enas.data import load, random_batch
+from enas.effects import Effects
 from enas.errors import UserError
 from enas.runtime import generator, versions
 from enas.spaces import Architecture
 from enas.tables import TrueAccuracies, load_table
 
 NAME = re.compile(r"[\w-]+")  # of a recipe, which names a folder
-SCORES = ("accuracy", "loss", "main effects")  # those of the loss's logarithm
+ZERO_COST_IMAGES = 64
+SCORES = ("accuracy", "loss", "effects")  # of choices, on the logarithm of the loss
 
 
 @click.command()
@@ -48,6 +51,9 @@ SCORES = ("accuracy", "loss", "main effects")  # those of the loss's logarithm
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="a setting of the search")
 @click.option("--seeds", default=1, type=click.IntRange(1), help="supernets")
 @click.option("--networks", default=None, type=click.IntRange(50), help="that are scored (default: all of the table)")
+@click.option(
+    "--zero-cost", default=0, type=click.IntRange(0), help="of those networks, for zero-cost proxies; 0: none"
+)
 @click.option("--images", default=1000, type=click.IntRange(100), help="validation images")
 def main(
     path: Path,
@@ -59,6 +65,7 @@ def main(
     assignments: tuple[str, ...],
     seeds: int,
     networks: int | None,
+    zero_cost: int,
     images: int,
 ) -> None:
     """Train, score, compare."""
@@ -86,18 +93,19 @@ def main(
         folder = output / recipe / f"seed-{seed}"
         result = enas("search", folder, [*search, "--seed", str(seed)])
         found = scored(folder, table.space, archs)
-        effects = MainEffects(table.space, archs, torch.from_numpy(np.log(found["proxy_loss"]))).predict(archs)
-        by_score = dict(zip(SCORES, (found["proxy_accuracy"], -found["proxy_loss"], -effects.numpy()), strict=True))
+        effects = Effects(table.space, archs, torch.from_numpy(-np.log(found["proxy_loss"]))).predict(archs).numpy()
+        by_score = dict(zip(SCORES, (found["proxy_accuracy"], -found["proxy_loss"], effects), strict=True))
         rankings = {name: summary(table, positions, values, seed) for name, values in by_score.items()}
         runs.append({"seed": seed, "flops": result["flops"], "time_s": result["elapsed_s"], "scores": rankings})
     report |= {"environment": versions(), "table": path.name, "networks": len(archs), "images": images}
-    report["predictors"] = {
-        name: summary(table, positions, values, 0) for name, values in predictors(table, positions).items()
-    }
+    trivial = {name: summary(table, positions, values, 0) for name, values in predictors(table, positions).items()}
+    report["predictors"] = report.get("predictors", {}) | trivial
+    if zero_cost:
+        report["predictors"] |= untrained(table, sample(table, min(zero_cost, len(positions))), data, output)
     report.setdefault("recipes", {})[recipe] = {"settings": settings, "preset": preset, "budget": budget, "runs": runs}
     (output / "ranking.json").write_text(json.dumps(report, indent=2) + "\n")
     print("\n".join(rows(report)))
-    draw(by_score["loss"], truth, f"{table.name}, {recipe}", output / f"{recipe}.png")
+    draw(by_score["effects"], truth, f"{table.name}, {recipe}", output / f"{recipe}.png")
 
 
 def sample(table: TrueAccuracies, networks: int | None) -> Any:
@@ -117,6 +125,15 @@ def predictors(table: TrueAccuracies, positions: Any) -> dict[str, Floats]:
         "MACs": table.macs[positions].astype(float),
         "blocks": np.array([blocks(table, arch) for arch in choices], dtype=float),
     }
+
+
+def untrained(table: TrueAccuracies, positions: Any, data: str, output: Path) -> dict[str, dict[str, Any]]:
+    """Figures of the zero-cost proxies on a batch of training images."""
+    images = load(DataConfig(name=data), torch.device("cpu"))
+    batch, _ = random_batch(images.train, ZERO_COST_IMAGES, images.mean, images.std, generator(0, "zero-cost images"))
+    archs = [table.arch(int(position)) for position in positions]
+    found = zero_cost_proxies(table.space, archs, batch, output / "zero-cost.json")
+    return {f"{name}, {len(archs)} networks": summary(table, positions, scores, 0) for name, scores in found.items()}
 
 
 def blocks(table: TrueAccuracies, arch: Architecture) -> int:
@@ -182,7 +199,7 @@ def draw(values: Floats, truth: Floats, title: str, path: Path) -> None:
 
     figure, panel = pyplot.subplots(figsize=(5, 4), constrained_layout=True)
     panel.scatter(values, 100 * truth, s=4, alpha=0.4)
-    panel.set(xlabel="score: - loss under shared weights", ylabel="true test accuracy, %", title=title)
+    panel.set(xlabel="score: sum of the effects of choices", ylabel="true test accuracy, %", title=title)
     panel.set_ylim(bottom=float(np.percentile(100 * truth, 2)))
     figure.savefig(path, dpi=110)
 

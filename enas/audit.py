@@ -20,6 +20,7 @@ import torch
 
 from enas import searchers, spaces
 from enas.config import SearchConfig
+from enas.effects import Effects
 from enas.evaluators import FullTraining
 from enas.objective import Scores
 from enas.phases import Search
@@ -85,7 +86,8 @@ class Audit:
         proxy = self.chosen(on_work)
         accuracy = self.trained(proxy.archs, 0, on_work)
         again = [self.trained([self.found], r, on_work)[0] for r in range(1, self.settings.repeats + 1)]
-        report = assess(proxy, accuracy, again)
+        ranks = "effects" if self.state.config.derive.criterion == "effects" else "reward"
+        report = assess(proxy, accuracy, again, ranks)
         rows = [{**proxy.row(i), "standalone_accuracy": accuracy[i]} for i in range(len(accuracy))]
         return {
             "networks": len(rows),
@@ -110,8 +112,9 @@ class Audit:
             for first, last in ((i * len(pool) // n, (i + 1) * len(pool) // n) for i in range(n))
         ]
         chosen = torch.tensor(picks)
-        part = Scores(torch.tensor(scores.accuracy)[chosen], torch.tensor(scores.loss)[chosen], scores.images)
-        return ProxyScores(state, [pool[i] for i in picks], part)
+        losses = torch.tensor(scores.loss)
+        part = Scores(torch.tensor(scores.accuracy)[chosen], losses[chosen], scores.images)
+        return ProxyScores(state, [pool[i] for i in picks], part, Effects(state.space, pool, -losses.log()))
 
     def trained(self, archs: Sequence[Architecture], repeat: int, on_work: OnWork) -> list[float]:
         """Validation accuracy of each after its own training, nan where that failed. repeat: which seed."""
@@ -126,15 +129,23 @@ class Audit:
         return accuracy
 
 
-def assess(proxy: ProxyScores, accuracy: Sequence[float], found: Sequence[float]) -> dict[str, Any]:
+def assess(
+    proxy: ProxyScores, accuracy: Sequence[float], found: Sequence[float], ranks: str = "reward"
+) -> dict[str, Any]:
     """What the numbers say: accuracies [N] of the architectures that `proxy` scored, and [R] of the found one's
-    trainings; nan where one failed. tau: of what the search chose by, and of the proxy's accuracy and loss."""
+    trainings; nan where one failed.
+
+    The report has Kendall's tau of the reward, of the proxy's accuracy and loss, and of the effects of choices; its
+    sentence that of `ranks`, which the search chose by.
+    """
     known = [i for i, value in enumerate(accuracy) if math.isfinite(value)]
     random, found = [accuracy[i] for i in known], [value for value in found if math.isfinite(value)]
     report: dict[str, Any] = {"failed": len(accuracy) - len(known)}
     if len(known) < LEAST or len(found) < 2:
         return {**report, "verdict": "unknown", "sentence": "too many trainings failed to tell anything"}
     scores = {"reward": proxy.reward, "accuracy": proxy.accuracy, "loss": [-loss for loss in proxy.loss]}
+    if proxy.effects is not None:
+        scores["effects"] = proxy.effects
     taus = {name: rank_correlation([values[i] for i in known], random) for name, values in scores.items()}
     gap = difference(found, random)
     verdict = "better than random" if gap.low > 0 else "worse than random" if gap.high < 0 else "no better than random"
@@ -142,7 +153,7 @@ def assess(proxy: ProxyScores, accuracy: Sequence[float], found: Sequence[float]
     return {
         **report,
         "verdict": verdict,
-        "sentence": _sentence(verdict, gap, beaten, len(random), taus["reward"]),
+        "sentence": _sentence(verdict, gap, beaten, len(random), taus[ranks]),
         "found_minus_random": dataclasses.asdict(gap),
         "beaten": beaten,
         "tau": {name: dataclasses.asdict(tau) for name, tau in taus.items()},

@@ -271,6 +271,7 @@ def _scaled(derive: DeriveConfig, scale: float) -> DeriveConfig:
         derive,
         samples=scaled(derive.samples, 8),
         random=scaled(derive.random, 8),
+        effects_from=scaled(derive.effects_from, 200),
         finalists=scaled(derive.finalists, 1 if alone else 2),
         finalist_epochs=scaled(derive.finalist_epochs, 1 if scale else 0),
     )

@@ -14,6 +14,7 @@ import torch
 from enas import checkpoint, searchers, spaces
 from enas.config import SgdConfig, StandaloneConfig
 from enas.cost import cost
+from enas.effects import Effects
 from enas.graph import signature
 from enas.objective import Scores
 from enas.phases import Search
@@ -24,9 +25,10 @@ from enas.runtime import derived_seed
 from enas.scoring import ProxyScores
 from enas.spaces import Architecture
 from enas.standalone import OutOfMemory, Standalone
-from enas.training import UNLIMITED
+from enas.training import UNLIMITED, Batch
 
 SCORED_TOGETHER = 8  # architectures between two chances to save
+EFFECTS_TOGETHER = 64  # the same on fewer images
 
 
 def derive(state: Search) -> Iterator[Record]:
@@ -60,10 +62,15 @@ def _choose(state: Search) -> DeriveRecord:
     draws = state.draws("derive")
     policy = state.searcher.sample(settings.samples, draws)
     random = searchers.uniform(state.space, settings.random, draws)
-    scores = ProxyScores(state, policy + random, _score(state, policy + random))
-    by_policy, by_random = scores.accuracy[: len(policy)], scores.accuracy[len(policy) :]
+    effects = _effects(state) if settings.criterion == "effects" else None
+    # the best by effects need not be among those that the policy happened to give
+    extra = [] if effects is None else [searchers.extreme(state.space, lambda arch: effects.predict([arch]).item())]
+    everyone = policy + random + extra
+    scores = ProxyScores(state, everyone, _score(state, everyone), effects)
+    by_policy, by_random = scores.accuracy[: len(policy)], scores.accuracy[len(policy) :][: len(random)]
     # the same network, whatever its weights are called, is worth one place
-    networks = {signature(state.evaluator.graph(arch)): i for i, arch in reversed(list(enumerate(policy)))}
+    candidates = [*range(len(policy)), *range(len(policy) + len(random), len(everyone))]
+    networks = {signature(state.evaluator.graph(everyone[i])): i for i in reversed(candidates)}
     best = scores.ranked(networks.values())[: settings.finalists]
     gap = difference(by_policy, by_random)
     state.derived = {
@@ -71,13 +78,13 @@ def _choose(state: Search) -> DeriveRecord:
         "random_baseline": {
             "images": scores.images,
             "random": {"count": len(by_random), **spread(by_random)},
-            "controller": {"count": len(by_policy), "distinct": len(networks), **spread(by_policy)},
+            "controller": {"count": len(by_policy), "distinct": _distinct(state, policy), **spread(by_policy)},
             "controller_minus_random": dataclasses.asdict(gap),
         },
     }
     return DeriveRecord(
         images=scores.images,
-        scored=len(set(policy + random)),
+        scored=len(set(everyone)),
         controller_proxy_accuracy=sum(by_policy) / len(by_policy),
         random_proxy_accuracy=sum(by_random) / len(by_random),
         controller_minus_random=gap,
@@ -86,21 +93,39 @@ def _choose(state: Search) -> DeriveRecord:
     )
 
 
+def _distinct(state: Search, archs: list[Architecture]) -> int:
+    return len({signature(state.evaluator.graph(arch)) for arch in archs})
+
+
+def _effects(state: Search) -> Effects:
+    """The effects of choices on the loss, from uniform architectures on some validation images."""
+    settings = state.config.derive
+    archs = searchers.uniform(state.space, settings.effects_from, state.draws("effects"))
+    batches = state.validation_part(settings.effects_images, "effects images")
+    scores = _scored(state, "effects", archs, batches, EFFECTS_TOGETHER)
+    return Effects(state.space, archs, -scores.known_loss.log())
+
+
 def _score(state: Search, archs: list[Architecture]) -> Scores:
-    """Proxy scores on the whole validation set, some architectures at a time: what is done is kept."""
-    done = state.derived.setdefault("scores", {"accuracy": [], "loss": []})
+    """Proxy scores on the whole validation set."""
+    return _scored(state, "scores", archs, state.validation_batches(), SCORED_TOGETHER)
+
+
+def _scored(state: Search, name: str, archs: list[Architecture], batches: list[Batch], together: int) -> Scores:
+    """Proxy scores, some architectures at a time: what is done is kept under `name`."""
+    done = state.derived.setdefault(name, {"accuracy": [], "loss": []})
     distinct = list(dict.fromkeys(archs))
-    batches = state.validation_batches()
     while len(done["accuracy"]) < len(distinct):
         first = len(done["accuracy"])
-        part = distinct[first : first + SCORED_TOGETHER]
+        part = distinct[first : first + together]
         scores = state.evaluator.score(part, batches, lambda images: state.report(Work(scoring=images)))
         done["accuracy"] += scores.accuracy.tolist()
         done["loss"] += scores.known_loss.tolist()
         state.keeper.tick()
-    order = [distinct.index(arch) for arch in archs]
-    accuracy, loss = (torch.tensor(done[name])[order] for name in ("accuracy", "loss"))
-    return Scores(accuracy, loss, len(state.validation))
+    position = {arch: i for i, arch in enumerate(distinct)}
+    order = [position[arch] for arch in archs]
+    accuracy, loss = (torch.tensor(done[kind])[order] for kind in ("accuracy", "loss"))
+    return Scores(accuracy, loss, sum(len(labels) for _, labels in batches))
 
 
 def _train_finalist(state: Search, finalist: dict[str, Any]) -> float | None:
@@ -145,7 +170,7 @@ def _train_finalist(state: Search, finalist: dict[str, Any]) -> float | None:
 def _result(state: Search) -> dict[str, Any]:
     def order(finalist: Mapping[str, Any]) -> tuple[float, float]:
         standalone = finalist["standalone_accuracy"]
-        return (-1.0 if standalone is None else standalone, finalist["reward"])
+        return (-1.0 if standalone is None else standalone, finalist.get("effects", finalist["reward"]))
 
     return search_result(
         state.config,

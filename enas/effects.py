@@ -1,12 +1,15 @@
-"""Main effects: what each choice adds to a score, whatever the others are.
+"""Effects: what each choice adds to a score, whatever the others are.
 
-Scores under shared weights say more about single choices than about their combinations: an architecture's own score
-also tells how well its weights happen to fit together. Least squares over many architectures keep what its choices
-have in common with others.
+An architecture's own score under shared weights is a poor witness. Its weights were trained for the average of all
+architectures, good ones are all near the same bound, and what choices do for each other there is mostly chance. In
+architectures with low scores, small ones for the most part, one choice more or less shows. So the effects are fitted
+to the scores of the worst of many uniform architectures, and any architecture is judged by the sum of its choices'
+effects. No true accuracy is needed for it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -15,28 +18,36 @@ from torch import Tensor
 from enas.spaces import Architecture, SearchSpace, active
 
 RIDGE = 1.0  # a choice that was seen n times keeps about n / (n + 1) of its effect
+LOW = 0.1  # share of the architectures, those of the lowest scores, that the effects are fitted to
+LEAST = 2  # architectures for each choice that there must be among them: else more of the others are taken
 
 
-class MainEffects:
+class Effects:
     """The sum of a constant and an effect for every choice that an architecture's active decisions make.
 
-    archs, values: what it is fitted to, by ridge regression; values [A] that are not finite are left out.
+    archs: uniform ones; scores: [A], the greater the better, on a scale where effects add up, such as minus the
+    logarithm of the loss; those that are not finite are left out. low: the share of them that counts, from the lowest
+    score up.
     """
 
-    def __init__(self, space: SearchSpace, archs: Sequence[Architecture], values: Tensor) -> None:
+    def __init__(self, space: SearchSpace, archs: Sequence[Architecture], scores: Tensor, low: float = LOW) -> None:
         self.space = space
-        known = torch.isfinite(values)
-        rows, wanted = choices_made(space, archs)[known], values[known].to(torch.float64)
-        self._mean = wanted.mean() if len(wanted) else torch.tensor(0.0, dtype=torch.float64)
-        self._shares = rows.mean(0) if len(wanted) else torch.zeros(rows.shape[1], dtype=torch.float64)
-        centred = rows - self._shares
-        gram = centred.T @ centred + RIDGE * torch.eye(rows.shape[1], dtype=torch.float64)
-        self._effects = torch.linalg.solve(gram, centred.T @ (wanted - self._mean))
+        made, scores = choices_made(space, archs), scores.to(torch.float64)
+        known = torch.isfinite(scores)
+        made, scores = made[known], scores[known]
+        count = max(math.ceil(low * len(scores)), LEAST * made.shape[1])
+        chosen = scores.argsort(stable=True)[:count]
+        made, scores = made[chosen], scores[chosen]
+        self.count = len(scores)
+        self._mean, self._shares = scores.sum() / max(1, self.count), made.sum(0) / max(1, self.count)
+        centred = made - self._shares
+        gram = centred.T @ centred + RIDGE * torch.eye(made.shape[1], dtype=torch.float64)
+        self._effects = torch.linalg.solve(gram, centred.T @ (scores - self._mean))
 
     def predict(self, archs: Sequence[Architecture]) -> Tensor:
-        """The values [A], float64, that the effects give these architectures, among them ones never seen."""
-        values: Tensor = self._mean + (choices_made(self.space, archs) - self._shares) @ self._effects
-        return values
+        """The scores [A], float64, that the effects give these architectures, among them ones never seen."""
+        scores: Tensor = self._mean + (choices_made(self.space, archs) - self._shares) @ self._effects
+        return scores
 
 
 def choices_made(space: SearchSpace, archs: Sequence[Architecture]) -> Tensor:
@@ -44,8 +55,8 @@ def choices_made(space: SearchSpace, archs: Sequence[Architecture]) -> Tensor:
     starts = [0]
     for decision in space.decisions:
         starts.append(starts[-1] + len(decision.labels))
-    rows = torch.zeros(len(archs), starts[-1], dtype=torch.float64)
-    for row, arch in zip(rows, archs, strict=True):
+    made = torch.zeros(len(archs), starts[-1], dtype=torch.float64)
+    for row, arch in zip(made, archs, strict=True):
         on = active(space, arch.choices)
         row[[starts[d] + choice for d, choice in enumerate(arch.choices) if on[d]]] = 1
-    return rows
+    return made

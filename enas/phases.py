@@ -249,9 +249,15 @@ class Search:
         """Random un-augmented validation images."""
         return random_batch(self.validation, size, self.data.mean, self.data.std, self.draws(purpose))
 
-    def validation_batches(self) -> list[tuple[Tensor, Tensor]]:
+    def validation_batches(self) -> list[Batch]:
         """The whole validation set, the same for everybody."""
         return list(evaluation_batches(self.validation, self.config.derive.batch_size, self.data.mean, self.data.std))
+
+    def validation_part(self, size: int, purpose: str) -> list[Batch]:
+        """Random validation images, in batches."""
+        images, labels = self.validation_batch(size, purpose)
+        count = -(-len(labels) // self.config.derive.batch_size)
+        return list(zip(images.chunk(count), labels.chunk(count), strict=True))
 
     def advance(self, record: Record) -> None:
         """Store a record; whoever calls saves. After an epoch's record the next epoch begins."""

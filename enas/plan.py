@@ -80,9 +80,10 @@ def epochs_work(config: SearchConfig, first: int, end: int, train_images: int, v
 def derive_work(config: SearchConfig, train_images: int, validation_images: int) -> Work:
     """Scoring many architectures and training the finalists, as planned: it is less where architectures repeat."""
     derive = config.derive
-    return Work(
-        derive.finalists * derive.finalist_epochs * train_images, (derive.samples + derive.random) * validation_images
-    )
+    scoring = (derive.samples + derive.random) * validation_images
+    if derive.criterion == "effects":
+        scoring += derive.effects_from * min(derive.effects_images, validation_images) + validation_images
+    return Work(derive.finalists * derive.finalist_epochs * train_images, scoring)
 
 
 def total_work(config: SearchConfig, train_images: int, validation_images: int) -> Work:

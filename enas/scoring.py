@@ -11,6 +11,7 @@ from typing import Any
 
 from enas import searchers, spaces
 from enas.cost import cost
+from enas.effects import Effects
 from enas.objective import Scores, rewards
 from enas.phases import Search
 from enas.records import spread
@@ -22,15 +23,20 @@ FAILED = -1.0  # reward of an architecture whose logits are not finite: below al
 class ProxyScores:
     """Scores of A architectures under a search's shared weights; each list has a number for each of `archs`."""
 
-    def __init__(self, state: Search, archs: Sequence[Architecture], scores: Scores) -> None:
+    def __init__(
+        self, state: Search, archs: Sequence[Architecture], scores: Scores, effects: Effects | None = None
+    ) -> None:
+        """effects: what the architectures are ranked by, where it is not their own reward."""
         self.state, self.archs, self.images = state, archs, scores.images
+        self.effects: list[float] | None = None if effects is None else effects.predict(archs).tolist()
         self.accuracy: list[float] = scores.accuracy.tolist()
         self.loss: list[float] = scores.known_loss.tolist()
         self.reward: list[float] = rewards(scores, state.config.objective).nan_to_num(FAILED).tolist()
 
     def ranked(self, positions: Iterable[int]) -> list[int]:
-        """The positions by falling reward."""
-        return sorted(positions, key=lambda i: -self.reward[i])
+        """The positions by falling reward, or sum of effects."""
+        values = self.reward if self.effects is None else self.effects
+        return sorted(positions, key=lambda i: -values[i])
 
     def row(self, i: int) -> dict[str, Any]:
         """All that is known of one architecture, as JSON."""
@@ -42,6 +48,7 @@ class ProxyScores:
             "proxy_accuracy": self.accuracy[i],
             "proxy_loss": self.loss[i],
             "reward": self.reward[i],
+            **({} if self.effects is None else {"effects": self.effects[i]}),
             "params": counts.params,
             "macs": counts.macs,
         }

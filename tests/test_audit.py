@@ -24,7 +24,7 @@ TINY_AUDIT = ("--audit", "6", "--child-epochs", "1", "--set", "audit.pool=12", "
 
 
 def proxy(values: list[float]) -> ProxyScores:
-    found: Any = SimpleNamespace(reward=values, accuracy=values, loss=[-value for value in values])
+    found: Any = SimpleNamespace(reward=values, accuracy=values, loss=[-value for value in values], effects=None)
     return found  # type: ignore[no-any-return]
 
 

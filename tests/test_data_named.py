@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import socket
-import sys
 from pathlib import Path
 
 import pytest
@@ -76,11 +75,6 @@ def test_other_size(name: str, size: int, tmp_path: Path, monkeypatch: pytest.Mo
 def test_memory_limit_comes_before_everything(tmp_path: Path, offline: None) -> None:
     refused("60000 images of 512x512x3 take 43.9 GiB; give a smaller", "cifar10", tmp_path, image_size=512)
     assert not files(tmp_path)
-
-
-def test_svhn_needs_scipy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline: None) -> None:
-    monkeypatch.setitem(sys.modules, "scipy", None)
-    refused("must have scipy .*; pip install scipy, or 'enas", "svhn", tmp_path)
 
 
 def test_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

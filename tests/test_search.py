@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from enas import checkpoint, config, runtime
+from enas import checkpoint, config, runtime, searchers
 from enas.budget import plan
 from enas.config import SearchConfig
 from enas.data import DataSet, load
+from enas.effects import Effects
 from enas.errors import UserError
 from enas.phases import Search
 from enas.plan import total_work
@@ -22,6 +23,7 @@ from enas.records import collapse_warning
 from enas.runs import RunFolder
 from enas.search import search
 from enas.supernet import Supernet
+from tests.toys import all_archs
 
 TINY = [
     "epochs=3",
@@ -273,8 +275,9 @@ def test_an_epoch_may_be_several_passes_over_the_images(
     assert all(torch.equal(a, b) for a, b in zip(images_of(resumed), steps[9:], strict=True))
 
 
-def test_work_that_is_reported_equals_the_plan(tmp_path: Path, digits: DataSet) -> None:
-    run_config, done = tiny(), []
+@pytest.mark.parametrize("criterion", ["own", "effects"])
+def test_work_that_is_reported_equals_the_plan(tmp_path: Path, digits: DataSet, criterion: str) -> None:
+    run_config, done = tiny(f"derive.criterion={criterion}", "derive.effects_from=30"), []
     folder = RunFolder(tmp_path / "run")
     folder.create(run_config)
     list(search(run_config, digits, folder, runtime.start(run_config), done.append))
@@ -293,3 +296,23 @@ def test_collapse_warning() -> None:
     assert collapse_warning({"op": {"conv_3x3": 0.8, "max_pool_3x3": 0.2}}) is None
     warning = collapse_warning({"op": {"conv_3x3": 0.15, "max_pool_3x3": 0.85}})
     assert warning is not None and "max_pool_3x3 makes up 85%" in warning
+
+
+def test_finalists_by_effects(tmp_path: Path, digits: DataSet) -> None:
+    """The best by effects is among them, whatever the policy sampled, and their own scores stand beside."""
+    run_config = tiny(
+        "derive.criterion=effects", "derive.effects_from=60", "derive.effects_images=40", "derive.finalist_epochs=0"
+    )
+    result = checkpoint.read_json(run(tmp_path / "run", digits, run_config).result)
+    finalists = result["finalists"]
+    assert [f["effects"] for f in finalists] == sorted((f["effects"] for f in finalists), reverse=True)
+    assert result["text"] == finalists[0]["text"]
+    # the same again, by hand
+    state = Search(run_config, digits, RunFolder(tmp_path / "run"), runtime.start(run_config))
+    state.read_checkpoint()
+    archs = searchers.uniform(state.space, 60, state.draws("effects"))
+    batches = state.validation_part(40, "effects images")
+    assert sum(len(labels) for _, labels in batches) == 40
+    effects = Effects(state.space, archs, -state.evaluator.score(archs, batches).known_loss.log())
+    best = max(all_archs(state.space), key=lambda arch: effects.predict([arch]).item())
+    assert effects.predict([best]).item() == pytest.approx(finalists[0]["effects"])

@@ -94,7 +94,16 @@ class DeriveConfig(Checked):
     samples: int = setting(100, "architectures sampled and scored on the whole validation set", low=2)
     random: int = setting(100, "uniform random architectures scored the same way, for comparison", low=2)
     finalists: int = setting(5, "best of them that are trained on their own for a short time", low=1)
-    finalist_epochs: int = setting(2, "epochs of that training (0: the best proxy score wins)", low=0)
+    finalist_epochs: int = setting(2, "epochs of that training (0: the first of them wins)", low=0)
+    criterion: str = setting(
+        "own",
+        "what the best are chosen by: each architecture's own reward (own), or the sum of its choices' effects on the "
+        "loss, which uniform architectures show (effects)",
+        choices=("own", "effects"),
+        option="--criterion",
+    )
+    effects_from: int = setting(1000, "criterion effects: uniform architectures that are scored for it", low=10)
+    effects_images: int = setting(1000, "criterion effects: validation images that they are scored on", low=2)
     random_per_epoch: int = setting(
         20, "architectures of the controller and as many uniform ones scored after each epoch", low=2
     )

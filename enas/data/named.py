@@ -8,7 +8,6 @@ unpacked, so sizes and labels are checked. torchvision is imported late, as impo
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,16 +57,11 @@ def load_named(name: str, config: DataConfig) -> tuple[tuple[str, ...], ImageSet
     """(classes, train, test) of the set `name`, one of SETS, on the CPU, in a seeded random order.
 
     Reads the copy in the data folder, without any network; where files are missing they are downloaded
-    there first. Raises UserError above the memory limit, for a download that fails, for damaged files, and
-    for SVHN without scipy.
+    there first. Raises UserError above the memory limit, for a download that fails, and for damaged files.
     """
     known = SETS[name]
     size = config.image_size or known.size
     check_memory(known.images, size, known.channels, config.memory_limit_gib)
-    if name == "svhn" and importlib.util.find_spec("scipy") is None:
-        raise UserError(
-            "--data svhn must have scipy to read its files, but it is not installed; pip install scipy, or 'enas[svhn]'"
-        )
     from torchvision import datasets
 
     dataset = getattr(datasets, known.dataset)

@@ -108,8 +108,9 @@ def sandwich(
     ]
 
 
-def extreme(space: SearchSpace, size: Callable[[Architecture], int]) -> Architecture:
-    """The architecture of the greatest size, as far as changes of one choice at a time lead there."""
+def extreme(space: SearchSpace, size: Callable[[Architecture], float]) -> Architecture:
+    """The architecture of the greatest size, or whatever else is measured, as far as changes of one choice at a time
+    lead there."""
     arch = settled(space, [0] * len(space.decisions))
     while True:
         nearby = [settled(space, [*arch.choices[:d], k, *arch.choices[d + 1 :]]) for d, k in alternatives(space, arch)]
