@@ -5,7 +5,8 @@
 
 A recipe is a name and settings of `enas search`. Each of --seeds supernets is trained on uniform architectures within
 the budget; then all different networks of the table, or --networks of them, drawn once for all recipes, are scored on
-the validation images, and the scores compared with the true test accuracies, beside what needs no supernet. Nothing
+the validation images, and the scores compared with the true test accuracies, beside what needs no supernet; the effects
+of choices (enas/effects.py) are fitted to the scores of those networks and judge all of the table. Nothing
 that the table says reaches the training. Continues where it stopped; later calls add recipes to OUT/ranking.json. Ends
 with the README's table and OUT/RECIPE.png.
 """
@@ -38,7 +39,7 @@ from enas.tables import TrueAccuracies, load_table
 
 NAME = re.compile(r"[\w-]+")  # of a recipe, which names a folder
 ZERO_COST_IMAGES = 64
-SCORES = ("accuracy", "loss", "effects")  # of choices, on the logarithm of the loss
+SCORES = ("accuracy", "loss", "effects")  # the last one: of choices, on the logarithm of the loss
 
 
 @click.command()
@@ -54,6 +55,7 @@ SCORES = ("accuracy", "loss", "effects")  # of choices, on the logarithm of the 
 @click.option(
     "--zero-cost", default=0, type=click.IntRange(0), help="of those networks, for zero-cost proxies; 0: none"
 )
+@click.option("--cap", default=None, type=click.FloatRange(1), help="million MACs, under which there is a pick too")
 @click.option("--images", default=1000, type=click.IntRange(100), help="validation images")
 def main(
     path: Path,
@@ -66,6 +68,7 @@ def main(
     seeds: int,
     networks: int | None,
     zero_cost: int,
+    cap: float | None,
     images: int,
 ) -> None:
     """Train, score, compare."""
@@ -79,7 +82,7 @@ def main(
         raise click.UsageError(str(error)) from None
     positions = sample(table, networks)
     archs = [table.arch(int(position)) for position in positions]
-    truth = table.test[positions]
+    everyone = sample(table, None)
     settings = [f"data.validation_fraction={images / 50_000}", *assignments]
     # a name stands for one recipe, and one folder for one choice of networks: no old run passes for another
     check_settings(output, {"table": path.name, "networks": len(archs), "images": images})
@@ -93,19 +96,23 @@ def main(
         folder = output / recipe / f"seed-{seed}"
         result = enas("search", folder, [*search, "--seed", str(seed)])
         found = scored(folder, table.space, archs)
-        effects = Effects(table.space, archs, torch.from_numpy(-np.log(found["proxy_loss"]))).predict(archs).numpy()
-        by_score = dict(zip(SCORES, (found["proxy_accuracy"], -found["proxy_loss"], effects), strict=True))
-        rankings = {name: summary(table, positions, values, seed) for name, values in by_score.items()}
+        effects = Effects(table.space, archs, torch.from_numpy(-np.log(found["proxy_loss"])))
+        predicted = effects.predict([table.arch(int(position)) for position in everyone]).numpy()
+        rankings = {
+            "accuracy": summary(table, positions, found["proxy_accuracy"], cap, seed),
+            "loss": summary(table, positions, -found["proxy_loss"], cap, seed),
+            "effects": summary(table, everyone, predicted, cap, seed),
+        }
         runs.append({"seed": seed, "flops": result["flops"], "time_s": result["elapsed_s"], "scores": rankings})
     report |= {"environment": versions(), "table": path.name, "networks": len(archs), "images": images}
-    trivial = {name: summary(table, positions, values, 0) for name, values in predictors(table, positions).items()}
+    trivial = {name: summary(table, everyone, values, cap, 0) for name, values in predictors(table, everyone).items()}
     report["predictors"] = report.get("predictors", {}) | trivial
     if zero_cost:
-        report["predictors"] |= untrained(table, sample(table, min(zero_cost, len(positions))), data, output)
+        report["predictors"] |= untrained(table, sample(table, zero_cost), data, cap, output)
     report.setdefault("recipes", {})[recipe] = {"settings": settings, "preset": preset, "budget": budget, "runs": runs}
     (output / "ranking.json").write_text(json.dumps(report, indent=2) + "\n")
     print("\n".join(rows(report)))
-    draw(by_score["effects"], truth, f"{table.name}, {recipe}", output / f"{recipe}.png")
+    draw(predicted, table.test[everyone], f"{table.name}, {recipe}", output / f"{recipe}.png")
 
 
 def sample(table: TrueAccuracies, networks: int | None) -> Any:
@@ -127,13 +134,17 @@ def predictors(table: TrueAccuracies, positions: Any) -> dict[str, Floats]:
     }
 
 
-def untrained(table: TrueAccuracies, positions: Any, data: str, output: Path) -> dict[str, dict[str, Any]]:
+def untrained(
+    table: TrueAccuracies, positions: Any, data: str, cap: float | None, output: Path
+) -> dict[str, dict[str, Any]]:
     """Figures of the zero-cost proxies on a batch of training images."""
     images = load(DataConfig(name=data), torch.device("cpu"))
     batch, _ = random_batch(images.train, ZERO_COST_IMAGES, images.mean, images.std, generator(0, "zero-cost images"))
     archs = [table.arch(int(position)) for position in positions]
     found = zero_cost_proxies(table.space, archs, batch, output / "zero-cost.json")
-    return {f"{name}, {len(archs)} networks": summary(table, positions, scores, 0) for name, scores in found.items()}
+    return {
+        f"{name}, {len(archs)} networks": summary(table, positions, scores, cap, 0) for name, scores in found.items()
+    }
 
 
 def blocks(table: TrueAccuracies, arch: Architecture) -> int:
@@ -142,28 +153,34 @@ def blocks(table: TrueAccuracies, arch: Architecture) -> int:
     return sum("conv" in decision.labels[choice] for decision, choice in pairs)
 
 
-def summary(table: TrueAccuracies, positions: Any, values: Floats, seed: int) -> dict[str, Any]:
-    """Correlations with the truth, with their bootstrap error; and what the best score picks."""
+def summary(table: TrueAccuracies, positions: Any, values: Floats, cap: float | None, seed: int) -> dict[str, Any]:
+    """Correlations with the truth, with their bootstrap error; and what the best score picks, of all and under the
+    cap."""
     truth, macs = table.test[positions], table.macs[positions]
-    pick = int(np.argmax(values))
     found: dict[str, Any] = figures(values, truth, macs)
-    errors = resampled(values, truth, macs, np.random.default_rng(seed))
-    better = int((np.unique(table.test[np.unique(table.network)]) > truth[pick]).sum())
-    return {
-        **found,
-        "errors": errors,
-        "pick": spaces.to_text(table.space, table.arch(int(positions[pick]))),
-        "pick_accuracy": float(truth[pick]),
-        "pick_rank": better + 1,
-    }
+    found["errors"] = resampled(values, truth, macs, np.random.default_rng(seed))
+    found["pick"] = picked(table, positions, values, np.inf)
+    found["pick_under_cap"] = None if cap is None else picked(table, positions, values, 1e6 * cap)
+    return found
+
+
+def picked(table: TrueAccuracies, positions: Any, values: Floats, most: float) -> dict[str, Any]:
+    """The network of the best score among those of so many MACs at most, and its true rank among those."""
+    allowed = table.macs[positions] <= most
+    pick = int(positions[allowed][np.argmax(np.nan_to_num(values[allowed], nan=-np.inf))])
+    different = np.unique(table.network)
+    others = table.test[different[table.macs[different] <= most]]
+    better = int((np.unique(others) > table.test[pick]).sum())
+    arch = spaces.to_text(table.space, table.arch(pick))
+    return {"arch": arch, "accuracy": float(table.test[pick]), "rank": better + 1, "macs": int(table.macs[pick])}
 
 
 def rows(report: Mapping[str, Any]) -> list[str]:
     """The README's table."""
     lines = [
         "| recipe | score | seeds | PFLOP | min | tau | Spearman | tau, top half | tau, top tenth "
-        "| tau, 5M-MAC bands | of the top 1 % | pick, true % (rank) |",
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "| tau, 5M-MAC bands | of the top 1 % | pick, true % (rank) | pick under the cap |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name, entry in report["recipes"].items():
         runs = entry["runs"]
@@ -182,8 +199,11 @@ def line(name: str, score: str, costs: str, found: Sequence[Mapping[str, Any]]) 
         values = [entry[key] for entry in found]
         error = statistics.stdev(values) if len(values) > 1 else found[0]["errors"][key]
         cells.append(f"{mean(values):.3f} ({error:.3f})")
-    picks = ", ".join(f"{100 * entry['pick_accuracy']:.2f} ({entry['pick_rank']})" for entry in found)
-    return f"| {name} | {score} | {len(found)} | {costs} | {' | '.join(cells)} | {picks} |"
+    picks = [
+        ", ".join(f"{100 * entry[kind]['accuracy']:.2f} ({entry[kind]['rank']})" for entry in found if entry[kind])
+        for kind in ("pick", "pick_under_cap")
+    ]
+    return f"| {name} | {score} | {len(found)} | {costs} | {' | '.join([*cells, *picks])} |"
 
 
 def mean(values: Iterable[float]) -> float:
