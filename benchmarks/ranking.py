@@ -5,10 +5,10 @@
 
 A recipe is a name and settings of `enas search`. Each of --seeds supernets is trained on uniform architectures within
 the budget; then all different networks of the table, or --networks of them, drawn once for all recipes, are scored on
-the validation images, and the scores compared with the true test accuracies, beside what needs no supernet; the effects
-of choices (enas/effects.py) are fitted to the scores of those networks and judge all of the table. Nothing
-that the table says reaches the training. Continues where it stopped; later calls add recipes to OUT/ranking.json. Ends
-with the README's table and OUT/RECIPE.png.
+the validation images, and the scores compared with the true test accuracies, beside what needs no supernet. The effects
+of choices (enas/effects.py) are fitted to those scores and judge all of the table; a vote of loss and naswot judges as
+many networks as --zero-cost says. Nothing that the table says reaches the training. Continues where it stopped; later
+calls add recipes to OUT/ranking.json. Ends with the README's table and OUT/RECIPE.png.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from commands import check_settings, enas, scored
 from correlation import Floats, figures, resampled
+from scipy.stats import rankdata
 from timing import earlier
 from zerocost import zero_cost as zero_cost_proxies
 
@@ -39,7 +40,6 @@ from enas.tables import TrueAccuracies, load_table
 
 NAME = re.compile(r"[\w-]+")  # of a recipe, which names a folder
 ZERO_COST_IMAGES = 64
-SCORES = ("accuracy", "loss", "effects")  # the last one: of choices, on the logarithm of the loss
 
 
 @click.command()
@@ -85,12 +85,23 @@ def main(
     everyone = sample(table, None)
     settings = [f"data.validation_fraction={images / 50_000}", *assignments]
     # a name stands for one recipe, and one folder for one choice of networks: no old run passes for another
-    check_settings(output, {"table": path.name, "networks": len(archs), "images": images})
+    most = None if cap is None else 1e6 * cap
+    if most is not None and table.macs.min() > most:
+        raise click.UsageError(f"--cap must leave a network, but the smallest has {table.macs.min() / 1e6:.1f}M MACs")
+    common = {"table": path.name, "networks": len(archs), "images": images, "cap": cap, "zero_cost": zero_cost}
+    check_settings(output, {**common, "data": data})
     check_settings(output / recipe, {"preset": preset, "data": data, "budget": budget, "settings": settings})
     search = ["--preset", preset, "--space", table.space.name, "--data", data, "--searcher", "random"]
     search += ["--budget", budget, "--set", "derive.finalist_epochs=0", "--set", "derive.samples=2"]
     search += ["--set", "derive.random=2", "--set", "derive.random_per_epoch=2"]
     search += [part for setting in settings for part in ("--set", setting)]
+    report |= {"environment": versions(), **common}
+    report["predictors"] = {
+        name: summary(table, everyone, values, most, 0) for name, values in predictors(table, everyone).items()
+    }
+    few = sample(table, min(zero_cost, len(archs))) if zero_cost else positions[:0]
+    free = untrained(table, few, data, output) if zero_cost else {}
+    report["predictors"] |= {name: summary(table, few, values, most, 0) for name, values in free.items()}
     runs = []
     for seed in range(seeds):
         folder = output / recipe / f"seed-{seed}"
@@ -99,16 +110,15 @@ def main(
         effects = Effects(table.space, archs, torch.from_numpy(-np.log(found["proxy_loss"])))
         predicted = effects.predict([table.arch(int(position)) for position in everyone]).numpy()
         rankings = {
-            "accuracy": summary(table, positions, found["proxy_accuracy"], cap, seed),
-            "loss": summary(table, positions, -found["proxy_loss"], cap, seed),
-            "effects": summary(table, everyone, predicted, cap, seed),
+            "accuracy": summary(table, positions, found["proxy_accuracy"], most, seed),
+            "loss": summary(table, positions, -found["proxy_loss"], most, seed),
+            "effects": summary(table, everyone, predicted, most, seed),
         }
+        if free:
+            loss = found["proxy_loss"][np.searchsorted(positions, few)]
+            vote = rankdata(-loss) + rankdata(free["naswot"])
+            rankings["vote"] = summary(table, few, vote, most, seed)
         runs.append({"seed": seed, "flops": result["flops"], "time_s": result["elapsed_s"], "scores": rankings})
-    report |= {"environment": versions(), "table": path.name, "networks": len(archs), "images": images}
-    trivial = {name: summary(table, everyone, values, cap, 0) for name, values in predictors(table, everyone).items()}
-    report["predictors"] = report.get("predictors", {}) | trivial
-    if zero_cost:
-        report["predictors"] |= untrained(table, sample(table, zero_cost), data, cap, output)
     report.setdefault("recipes", {})[recipe] = {"settings": settings, "preset": preset, "budget": budget, "runs": runs}
     (output / "ranking.json").write_text(json.dumps(report, indent=2) + "\n")
     print("\n".join(rows(report)))
@@ -134,17 +144,12 @@ def predictors(table: TrueAccuracies, positions: Any) -> dict[str, Floats]:
     }
 
 
-def untrained(
-    table: TrueAccuracies, positions: Any, data: str, cap: float | None, output: Path
-) -> dict[str, dict[str, Any]]:
-    """Figures of the zero-cost proxies on a batch of training images."""
+def untrained(table: TrueAccuracies, positions: Any, data: str, output: Path) -> dict[str, Floats]:
+    """Zero-cost proxies on a batch of training images."""
     images = load(DataConfig(name=data), torch.device("cpu"))
     batch, _ = random_batch(images.train, ZERO_COST_IMAGES, images.mean, images.std, generator(0, "zero-cost images"))
     archs = [table.arch(int(position)) for position in positions]
-    found = zero_cost_proxies(table.space, archs, batch, output / "zero-cost.json")
-    return {
-        f"{name}, {len(archs)} networks": summary(table, positions, scores, cap, 0) for name, scores in found.items()
-    }
+    return zero_cost_proxies(table.space, archs, batch, output / "zero-cost.json")
 
 
 def blocks(table: TrueAccuracies, arch: Architecture) -> int:
@@ -160,7 +165,8 @@ def summary(table: TrueAccuracies, positions: Any, values: Floats, cap: float | 
     found: dict[str, Any] = figures(values, truth, macs)
     found["errors"] = resampled(values, truth, macs, np.random.default_rng(seed))
     found["pick"] = picked(table, positions, values, np.inf)
-    found["pick_under_cap"] = None if cap is None else picked(table, positions, values, 1e6 * cap)
+    found["pick_under_cap"] = None if cap is None else picked(table, positions, values, cap)
+    found["networks"] = len(positions)
     return found
 
 
@@ -178,14 +184,14 @@ def picked(table: TrueAccuracies, positions: Any, values: Floats, most: float) -
 def rows(report: Mapping[str, Any]) -> list[str]:
     """The README's table."""
     lines = [
-        "| recipe | score | seeds | PFLOP | min | tau | Spearman | tau, top half | tau, top tenth "
+        "| recipe | score | networks | seeds | PFLOP | min | tau | Spearman | tau, top half | tau, top tenth "
         "| tau, 5M-MAC bands | of the top 1 % | pick, true % (rank) | pick under the cap |",
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name, entry in report["recipes"].items():
         runs = entry["runs"]
         costs = f"{mean(run['flops'] for run in runs) / 1e15:.3f} | {mean(run['time_s'] for run in runs) / 60:.0f}"
-        for score in SCORES:
+        for score in runs[0]["scores"]:
             lines.append(line(name, score, costs, [run["scores"][score] for run in runs]))
     for name, found in report["predictors"].items():
         lines.append(line(name, "", " | ", [found]))
@@ -203,7 +209,7 @@ def line(name: str, score: str, costs: str, found: Sequence[Mapping[str, Any]]) 
         ", ".join(f"{100 * entry[kind]['accuracy']:.2f} ({entry[kind]['rank']})" for entry in found if entry[kind])
         for kind in ("pick", "pick_under_cap")
     ]
-    return f"| {name} | {score} | {len(found)} | {costs} | {' | '.join([*cells, *picks])} |"
+    return f"| {name} | {score} | {found[0]['networks']:,} | {len(found)} | {costs} | {' | '.join([*cells, *picks])} |"
 
 
 def mean(values: Iterable[float]) -> float:

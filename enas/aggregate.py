@@ -53,6 +53,16 @@ def _best(figure: str) -> Callable[[Result], float | None]:
     return lambda result: result["finalists"][0].get(figure)
 
 
+def _audit_gap(result: Result) -> float | None:
+    gap = (result.get("audit") or {}).get("found_minus_random")
+    return None if gap is None else gap["mean"]
+
+
+def _audit_tau(result: Result) -> float | None:
+    report = result.get("audit") or {}
+    return report["tau"][report["criterion"]]["tau"] if "tau" in report else None
+
+
 # Yang et al. compare trained networks; these searches have only proxy accuracies of both, and the words say so.
 MEASURES = {
     "controller_minus_random": Measure(
@@ -66,6 +76,10 @@ MEASURES = {
         ".4f",
         _best("standalone_accuracy"),
     ),
+    "audit_gap": Measure(
+        "audit: found minus random ones, validation accuracy after a short training", "+.4f", _audit_gap
+    ),
+    "audit_tau": Measure("audit: Kendall's tau of the proxy", "+.3f", _audit_tau),
     "accuracy": Measure("validation accuracy of the best network", ".4f", _best("accuracy")),
     "true_accuracy": Measure("its true test accuracy, from the table", ".4f", _best("true_accuracy")),
     "params": Measure("parameters of the best finalist", ",.0f", _best("params")),

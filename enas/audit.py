@@ -1,8 +1,9 @@
 """The trust report: does the proxy rank architectures on these images, and is the found one better than random ones?
 
-Uniform architectures are trained on their own for a short time, one from each of as many slices of a larger pool that
-is sorted by proxy: they are spread over the proxy's range and uniform all the same. The found architecture is trained
-several times with the same settings. All are judged by their accuracy on the validation images.
+Uniform architectures are trained on their own for a short time: of a larger pool those that are spread evenly over its
+order by proxy, so that they have its range. The found architecture is trained several times with the same settings.
+All are judged by their accuracy on the validation images, by which the found one was also chosen: a little of what it
+is ahead is that.
 
 N architectures, R trainings of the found one.
 """
@@ -16,27 +17,30 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from enas import searchers, spaces
 from enas.config import SearchConfig
-from enas.effects import Effects
+from enas.data import training_images
+from enas.derive import criteria
 from enas.evaluators import FullTraining
 from enas.objective import Scores
 from enas.phases import Search
+from enas.plan import TRAINING_COST
 from enas.records import Difference, difference
+from enas.runtime import derived_seed
 from enas.scoring import ProxyScores
 from enas.spaces import Architecture
 
 OnWork = Callable[[int], None]
-LEAST = 5  # architectures below which there is no interval
+FOLDER = "audit"  # in the run's
+LEAST = 5  # trained networks below which nothing is said
 NORMAL = 1.959964  # 97.5 % of the standard normal distribution
 
 
 @dataclass(frozen=True)
 class Tau:
     """Kendall's tau-b over n pairs with its 95 % interval, by Fisher's z with the variance 0.437 / (n - 4) of Fieller,
-    Hartley & Pearson 1957. All None where one of the two is the same everywhere."""
+    Hartley & Pearson 1957, which is meant for ten pairs or more. All None where one of the two is the same everywhere.
+    """
 
     tau: float | None
     low: float | None
@@ -51,34 +55,44 @@ def rank_correlation(a: Sequence[float], b: Sequence[float]) -> Tau:
     tau = float(kendalltau(a, b).statistic)
     if math.isnan(tau):
         return Tau(None, None, None)
-    most = 1 - 1 / (n * (n - 1))  # half a pair in the wrong order: z of a perfect ranking has no bounds
+    most = 1 - 2 / (n * (n - 1))  # half a pair in the wrong order: z of a perfect ranking has no bounds
     z, half = math.atanh(max(-most, min(most, tau))), NORMAL * math.sqrt(0.437 / (n - 4))
-    return Tau(tau, math.tanh(z - half), math.tanh(z + half))
+    return Tau(tau, min(tau, math.tanh(z - half)), max(tau, math.tanh(z + half)))
 
 
 class Audit:
     """An audit of a finished search whose shared weights are in `state`. found: the architecture that it chose.
 
-    What was trained is kept in the folder `audit` of the run: asked for again, it costs nothing.
+    What was trained is kept in the folder `audit` of the run: asked for again, it costs nothing, and N architectures
+    are among those of any larger number, up to the size of the pool.
     """
 
     def __init__(self, state: Search, found: Architecture, settings: SearchConfig) -> None:
         self.state, self.found, self.settings = state, found, settings.audit
-        # all to the end: what is stopped early cannot be compared
-        self.training = dataclasses.replace(settings.full_training, halving_eta=0)
+        self.training = settings.full_training
         self.flops = 0.0
 
     @property
-    def proxy_images(self) -> int:
-        """Images that `chosen` scores: the validation images, once for each architecture of the pool."""
-        return self._pool * len(self.state.validation)
+    def trainings(self) -> int:
+        """How many there are: N + R."""
+        return self.settings.networks + self.settings.repeats
+
+    @property
+    def units(self) -> int:
+        """The whole work, in forward passes of one image: what `run` tells `on_work` of."""
+        return self._pool * len(self.state.validation) + self.trainings * self._units_each
+
+    @property
+    def _units_each(self) -> int:
+        images = training_images(len(self.state.train), self.training.sgd.batch_size)
+        return TRAINING_COST * self.training.epochs * images
 
     @property
     def _pool(self) -> int:
         return max(self.settings.pool, self.settings.networks)
 
-    def run(self, on_work: OnWork = lambda images: None) -> dict[str, Any]:
-        """The report, as JSON. on_work hears of images, and several times a second of 0: a chance to raise.
+    def run(self, on_work: OnWork = lambda units: None) -> dict[str, Any]:
+        """The report, as JSON. on_work hears of finished work, and several times a second of 0: a chance to raise.
 
         Raises UserError where no network can be trained.
         """
@@ -86,14 +100,14 @@ class Audit:
         proxy = self.chosen(on_work)
         accuracy = self.trained(proxy.archs, 0, on_work)
         again = [self.trained([self.found], r, on_work)[0] for r in range(1, self.settings.repeats + 1)]
-        ranks = "effects" if self.state.config.derive.criterion == "effects" else "reward"
-        report = assess(proxy, accuracy, again, ranks)
+        report = assess(proxy, accuracy, again, self.training.epochs)
         rows = [{**proxy.row(i), "standalone_accuracy": accuracy[i]} for i in range(len(accuracy))]
         return {
             "networks": len(rows),
             "epochs": self.training.epochs,
             "validation_images": proxy.images,
             **report,
+            "criterion": proxy.criterion,
             "found": {"text": spaces.to_text(self.state.space, self.found), "standalone_accuracy": again},
             "random": rows,
             "flops": self.flops,
@@ -102,70 +116,97 @@ class Audit:
 
     def chosen(self, on_work: OnWork) -> ProxyScores:
         """The uniform architectures to train, and their proxy scores."""
-        state, n = self.state, self.settings.networks
-        draws = state.draws("audit")
-        pool = searchers.uniform(state.space, self._pool, draws)
-        scores = ProxyScores(state, pool, state.evaluator.score(pool, state.validation_batches(), on_work))
-        order = scores.ranked(range(len(pool)))
-        picks = [
-            order[first + int(torch.randint(last - first, (), generator=draws))]
-            for first, last in ((i * len(pool) // n, (i + 1) * len(pool) // n) for i in range(n))
-        ]
-        chosen = torch.tensor(picks)
-        losses = torch.tensor(scores.loss)
-        part = Scores(torch.tensor(scores.accuracy)[chosen], losses[chosen], scores.images)
-        return ProxyScores(state, [pool[i] for i in picks], part, Effects(state.space, pool, -losses.log()))
+        state = self.state
+        pool = searchers.uniform(state.space, self._pool, state.draws("audit"))
+        found = state.evaluator.score(pool, state.validation_batches(), on_work)
+        others = criteria(state, pool, found)
+        order = ProxyScores(state, pool, found, others).ranked(range(len(pool)))
+        picks = [order[place] for place in spread_places(len(pool), self.settings.networks)]
+        part = Scores(found.accuracy[picks], found.known_loss[picks], found.images)
+        chosen = {name: [values[i] for i in picks] for name, values in others.items()}
+        return ProxyScores(state, [pool[i] for i in picks], part, chosen)
 
     def trained(self, archs: Sequence[Architecture], repeat: int, on_work: OnWork) -> list[float]:
         """Validation accuracy of each after its own training, nan where that failed. repeat: which seed."""
-        state = self.state
-        train, validation, seed = state.train, state.validation, state.config.seed + repeat
-        folder = state.folder.path / "audit"
+        state, done = self.state, 0
+
+        def trained_on(images: int) -> None:
+            nonlocal done
+            done += TRAINING_COST * images
+            on_work(TRAINING_COST * images)
+
         with FullTraining(
-            state.space, self.training, state.data, train, validation, state.runtime, seed, folder
+            state.space,
+            self.training,
+            state.data,
+            state.train,
+            state.validation,
+            state.runtime,
+            derived_seed(state.config.seed, f"audit/{repeat}"),
+            state.folder.path / FOLDER,
         ) as evaluator:
-            accuracy: list[float] = evaluator.score(archs, on_work).accuracy.tolist()
-            self.flops += sum(evaluator.flops(arch) for arch in set(archs))
+            accuracy: list[float] = evaluator.score(archs, trained_on).accuracy.tolist()
+            networks = {evaluator.network(arch): arch for arch in archs}
+            self.flops += sum(evaluator.flops(arch) for arch in networks.values())
+        on_work(len(archs) * self._units_each - done)  # of networks that were known, were the same, or failed
         return accuracy
 
 
-def assess(
-    proxy: ProxyScores, accuracy: Sequence[float], found: Sequence[float], ranks: str = "reward"
-) -> dict[str, Any]:
-    """What the numbers say: accuracies [N] of the architectures that `proxy` scored, and [R] of the found one's
-    trainings; nan where one failed.
+def spread_places(size: int, count: int) -> list[int]:
+    """`count` different places of 0..size-1, spread evenly, the first ones the same for any larger count (van der
+    Corput's sequence, from the middle)."""
+    places: dict[int, None] = {}
+    number = 1
+    while len(places) < count:
+        fraction, half = 0.0, 0.5
+        for bit in bin(number)[:1:-1]:
+            fraction += half * int(bit)
+            half /= 2
+        places.setdefault(int(fraction * size))
+        number += 1
+    return list(places)
 
-    The report has Kendall's tau of the reward, of the proxy's accuracy and loss, and of the effects of choices; its
-    sentence that of `ranks`, which the search chose by.
+
+def assess(proxy: ProxyScores, accuracy: Sequence[float], found: Sequence[float], epochs: int) -> dict[str, Any]:
+    """What the numbers say: accuracies [N] of the architectures that `proxy` scored, and [R] of the found one's
+    trainings, all of so many epochs; nan where one failed.
+
+    The report has Kendall's tau of the reward, of the proxy's accuracy and loss, and of whatever else the search chose
+    by; its sentence that of the figure that decided.
     """
     known = [i for i, value in enumerate(accuracy) if math.isfinite(value)]
-    random, found = [accuracy[i] for i in known], [value for value in found if math.isfinite(value)]
-    report: dict[str, Any] = {"failed": len(accuracy) - len(known)}
-    if len(known) < LEAST or len(found) < 2:
-        return {**report, "verdict": "unknown", "sentence": "too many trainings failed to tell anything"}
+    random, again = [accuracy[i] for i in known], [value for value in found if math.isfinite(value)]
+    failed = len(accuracy) - len(random) + len(found) - len(again)
+    report: dict[str, Any] = {"failed": failed}
+    if len(known) < LEAST or len(again) < 2:
+        return {**report, "verdict": "unknown", "sentence": f"{failed} trainings failed, too many to tell anything"}
     scores = {"reward": proxy.reward, "accuracy": proxy.accuracy, "loss": [-loss for loss in proxy.loss]}
-    if proxy.effects is not None:
-        scores["effects"] = proxy.effects
-    taus = {name: rank_correlation([values[i] for i in known], random) for name, values in scores.items()}
-    gap = difference(found, random)
+    scores |= {name: list(values) for name, values in proxy.others.items()}
+    taus = {name: rank_correlation([_or_last(values[i]) for i in known], random) for name, values in scores.items()}
+    gap = difference(again, random)
     verdict = "better than random" if gap.low > 0 else "worse than random" if gap.high < 0 else "no better than random"
-    beaten = sum(value < sum(found) / len(found) for value in random)
+    beaten = sum(value < sum(again) / len(again) for value in random)
+    sentence = _sentence(verdict, gap, beaten, len(random), epochs, taus[proxy.criterion])
     return {
         **report,
         "verdict": verdict,
-        "sentence": _sentence(verdict, gap, beaten, len(random), taus[ranks]),
+        "sentence": sentence + (f"; {failed} trainings failed" if failed else ""),
         "found_minus_random": dataclasses.asdict(gap),
         "beaten": beaten,
         "tau": {name: dataclasses.asdict(tau) for name, tau in taus.items()},
     }
 
 
-def _sentence(verdict: str, gap: Difference, beaten: int, count: int, tau: Tau) -> str:
-    ranks = "the proxy says the same of all of them"
+def _or_last(value: float) -> float:
+    return value if math.isfinite(value) else -math.inf
+
+
+def _sentence(verdict: str, gap: Difference, beaten: int, count: int, epochs: int, tau: Tau) -> str:
+    ranks = "how the proxy ranks them cannot be told, as all have one proxy score or one accuracy"
     if tau.tau is not None:
         ranks = f"the proxy ranks them with Kendall's tau {tau.tau:.2f} ({tau.low:.2f} to {tau.high:.2f})"
     return (
-        f"the found architecture is {verdict}: {100 * gap.mean:+.2f} points of accuracy after a short training of its "
-        f"own (95 % interval {100 * gap.low:+.2f} to {100 * gap.high:+.2f}), ahead of {beaten} of {count} uniform "
-        f"architectures; {ranks}"
+        f"the found architecture is {verdict}: after {epochs} epochs of its own {100 * gap.mean:+.2f} points of "
+        f"validation accuracy from the mean of {count} uniform ones (95 % interval {100 * gap.low:+.2f} to "
+        f"{100 * gap.high:+.2f}), ahead of {beaten} of them; {ranks}"
     )

@@ -125,13 +125,16 @@ def _training_s(state: Search, batch: Batch, steps: int) -> float:
 
 
 def operations(state: Search) -> Rates:
-    """Floating-point operations for each kind of work: two for each multiply-accumulate of a mean architecture."""
-    together = state.config.weights.architectures_per_step
-    steps = -(-8 * PROBES // together)
-    training = state.uniform(steps, together, state.draws("operations"))
-    scoring = searchers.uniform(state.space, 8 * PROBES, state.draws("operations"))
-    macs = [sum(map(state.macs, archs)) / len(archs) for archs in (training, scoring)]
-    return Rates(2 * TRAINING_COST * macs[0], 2 * macs[1], 0.0)
+    """Floating-point operations for each kind of work: two for each multiply-accumulate of a mean architecture.
+
+    What a policy will be like nobody knows: its architectures count as uniform ones, while those of warm-up are drawn
+    as they will be.
+    """
+    together, warm = state.config.weights.architectures_per_step, _untaught_share(state.config)
+    early = state.untaught(-(-8 * PROBES // together), together, state.draws("operations"))
+    late = searchers.uniform(state.space, 8 * PROBES, state.draws("operations"))
+    warm_macs, macs = (sum(map(state.macs, archs)) / len(archs) for archs in (early, late))
+    return Rates(2 * TRAINING_COST * (warm * warm_macs + (1 - warm) * macs), 2 * macs, 0.0)
 
 
 def fit(
@@ -189,6 +192,11 @@ def resized(config: SearchConfig, epochs: int, warmup_share: float) -> SearchCon
 def _warmup_share(config: SearchConfig) -> float:
     """The share of warm-up in the epochs, at most a half: the controller has to learn too."""
     return min(0.5, config.controller.warmup_epochs / config.epochs) if config.learns else 0.0
+
+
+def _untaught_share(config: SearchConfig) -> float:
+    """The share of the epochs whose architectures no controller proposes."""
+    return _warmup_share(config) if config.learns else 1.0
 
 
 def replanned(state: Search, rates: Rates) -> SearchConfig:

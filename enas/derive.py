@@ -9,19 +9,23 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 
 from enas import checkpoint, searchers, spaces
 from enas.config import SgdConfig, StandaloneConfig
 from enas.cost import cost
+from enas.data import random_batch
 from enas.effects import Effects
 from enas.graph import signature
+from enas.naswot import naswot
+from enas.network import Network
 from enas.objective import Scores
 from enas.phases import Search
-from enas.plan import TRAINING_COST, Work
+from enas.plan import NASWOT_IMAGES, TRAINING_COST, Work
 from enas.records import DeriveRecord, FinalistRecord, Record, difference, spread
 from enas.results import search_result
-from enas.runtime import derived_seed
+from enas.runtime import derived_seed, generator
 from enas.scoring import ProxyScores
 from enas.spaces import Architecture
 from enas.standalone import OutOfMemory, Standalone
@@ -29,6 +33,7 @@ from enas.training import UNLIMITED, Batch
 
 SCORED_TOGETHER = 8  # architectures between two chances to save
 EFFECTS_TOGETHER = 64  # the same on fewer images
+KEPT = ("effects", "naswot")  # of what was found out to choose: an audit asks again
 
 
 def derive(state: Search) -> Iterator[Record]:
@@ -62,11 +67,11 @@ def _choose(state: Search) -> DeriveRecord:
     draws = state.draws("derive")
     policy = state.searcher.sample(settings.samples, draws)
     random = searchers.uniform(state.space, settings.random, draws)
-    effects = _effects(state) if settings.criterion == "effects" else None
     # the best by effects need not be among those that the policy happened to give
-    extra = [] if effects is None else [searchers.extreme(state.space, lambda arch: effects.predict([arch]).item())]
+    extra = [_best(state, policy + random)] if settings.criterion == "effects" else []
     everyone = policy + random + extra
-    scores = ProxyScores(state, everyone, _score(state, everyone), effects)
+    found = _score(state, everyone)
+    scores = ProxyScores(state, everyone, found, criteria(state, everyone, found))
     by_policy, by_random = scores.accuracy[: len(policy)], scores.accuracy[len(policy) :][: len(random)]
     # the same network, whatever its weights are called, is worth one place
     candidates = [*range(len(policy)), *range(len(policy) + len(random), len(everyone))]
@@ -74,6 +79,7 @@ def _choose(state: Search) -> DeriveRecord:
     best = scores.ranked(networks.values())[: settings.finalists]
     gap = difference(by_policy, by_random)
     state.derived = {
+        **{name: found for name, found in state.derived.items() if name in KEPT},  # for an audit
         "finalists": [scores.row(i) for i in best],
         "random_baseline": {
             "images": scores.images,
@@ -97,13 +103,54 @@ def _distinct(state: Search, archs: list[Architecture]) -> int:
     return len({signature(state.evaluator.graph(arch)) for arch in archs})
 
 
-def _effects(state: Search) -> Effects:
+def criteria(state: Search, archs: list[Architecture], scores: Scores) -> dict[str, list[float]]:
+    """What a search ranks architectures by beside their own rewards, the deciding figure last; empty where it does not.
+
+    What is found out for it is kept in `state.derived`.
+    """
+    criterion = state.config.derive.criterion
+    if criterion == "effects":
+        return {"effects": _measured_effects(state).predict(archs).tolist()}
+    if criterion == "vote":
+        from scipy.stats import rankdata  # takes half a second to import
+
+        untrained = _untrained(state, archs)
+        ranks = [rankdata(values, nan_policy="omit") for values in (-scores.known_loss.numpy(), np.array(untrained))]
+        return {"naswot": untrained, "vote": np.nan_to_num((ranks[0] + ranks[1]) / (2 * len(archs))).tolist()}
+    return {}
+
+
+def _measured_effects(state: Search) -> Effects:
     """The effects of choices on the loss, from uniform architectures on some validation images."""
     settings = state.config.derive
     archs = searchers.uniform(state.space, settings.effects_from, state.draws("effects"))
     batches = state.validation_part(settings.effects_images, "effects images")
     scores = _scored(state, "effects", archs, batches, EFFECTS_TOGETHER)
     return Effects(state.space, archs, -scores.known_loss.log())
+
+
+def _best(state: Search, archs: list[Architecture]) -> Architecture:
+    """The best by effects that climbing from the best of `archs` finds: of all, where every decision is active."""
+    effects = _measured_effects(state)
+    start = archs[int(effects.predict(archs).argmax())]
+    return searchers.climbed(state.space, start, lambda arch: effects.predict([arch]).item())
+
+
+def _untrained(state: Search, archs: list[Architecture]) -> list[float]:
+    """What naswot says of each architecture: of weights that follow from the run's seed and its text."""
+    done: dict[str, float] = state.derived.setdefault("naswot", {})
+    images, _ = random_batch(state.train, NASWOT_IMAGES, state.data.mean, state.data.std, state.draws("naswot images"))
+    texts = [spaces.to_text(state.space, arch) for arch in archs]
+    for text, arch in zip(texts, archs, strict=True):
+        if text in done:
+            continue
+        graph = state.evaluator.graph(arch)
+        network = Network(graph, generator(state.config.seed, f"naswot/{text}")).to(state.runtime.device)
+        done[text] = naswot(network, images)
+        state.evaluator.macs += len(images) * state.macs(arch)
+        state.report(Work(scoring=len(images)))
+        state.keeper.tick()
+    return [done[text] for text in texts]
 
 
 def _score(state: Search, archs: list[Architecture]) -> Scores:
@@ -168,9 +215,12 @@ def _train_finalist(state: Search, finalist: dict[str, Any]) -> float | None:
 
 
 def _result(state: Search) -> dict[str, Any]:
+    criterion = state.config.derive.criterion
+
     def order(finalist: Mapping[str, Any]) -> tuple[float, float]:
         standalone = finalist["standalone_accuracy"]
-        return (-1.0 if standalone is None else standalone, finalist.get("effects", finalist["reward"]))
+        by = {"own": "reward"}.get(criterion, criterion)
+        return (-1.0 if standalone is None else standalone, finalist[by])
 
     return search_result(
         state.config,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +31,7 @@ from enas.supernet import Supernet
 from enas.training import Batch, EpochStats, Output, sgd, train_epoch
 
 OnWork = Callable[[int], None]
+LARGEST_STARTS = 20  # uniform architectures, from the largest of which the climb to the very largest begins
 BLOCK = 512  # training steps whose architectures are drawn together
 
 
@@ -123,16 +125,22 @@ class Search:
     def _draw(self, steps: int, together: int, draws: torch.Generator) -> Sequence[Architecture]:
         if self.config.learns and not self.warmup:
             return self.searcher.sample(steps * together, draws)
-        return self.uniform(steps, together, draws)
+        return self.untaught(steps, together, draws)
 
-    def uniform(self, steps: int, together: int, draws: torch.Generator) -> Sequence[Architecture]:
-        """The architectures of so many steps before the searcher has learned."""
+    def untaught(self, steps: int, together: int, draws: torch.Generator) -> Sequence[Architecture]:
+        """The architectures of so many steps, drawn as before the searcher has learned."""
         sampling = self.config.weights.sampling
         if sampling == "fair":
             return searchers.fair(self.space, steps, together, draws)
         if sampling == "sandwich":
-            return searchers.sandwich(self.space, steps, together, self.macs, draws)
+            return searchers.sandwich(self.space, steps, together, self.largest, draws)
         return searchers.uniform(self.space, steps * together, draws)
+
+    @functools.cached_property
+    def largest(self) -> Architecture:
+        """The architecture of the most multiply-accumulates, as far as climbing finds it."""
+        starts = searchers.uniform(self.space, LARGEST_STARTS, self.draws("largest"))
+        return searchers.climbed(self.space, max(starts, key=self.macs), self.macs)
 
     def macs(self, arch: Architecture) -> int:
         """Multiply-accumulates of one image."""
@@ -254,10 +262,10 @@ class Search:
         return list(evaluation_batches(self.validation, self.config.derive.batch_size, self.data.mean, self.data.std))
 
     def validation_part(self, size: int, purpose: str) -> list[Batch]:
-        """Random validation images, in batches."""
-        images, labels = self.validation_batch(size, purpose)
-        count = -(-len(labels) // self.config.derive.batch_size)
-        return list(zip(images.chunk(count), labels.chunk(count), strict=True))
+        """Random validation images, in batches of about one size; all of them if there are fewer."""
+        order = torch.randperm(len(self.validation), generator=self.draws(purpose))
+        part = self.validation.subset(order[:size])
+        return list(evaluation_batches(part, self.config.derive.batch_size, self.data.mean, self.data.std))
 
     def advance(self, record: Record) -> None:
         """Store a record; whoever calls saves. After an epoch's record the next epoch begins."""

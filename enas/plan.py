@@ -11,6 +11,7 @@ from enas.data import training_steps
 
 # A training step costs about three forward passes: forward, and backward for inputs and for weights.
 TRAINING_COST = 3
+NASWOT_IMAGES = 64  # that untrained networks are judged on
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,8 @@ def derive_work(config: SearchConfig, train_images: int, validation_images: int)
     scoring = (derive.samples + derive.random) * validation_images
     if derive.criterion == "effects":
         scoring += derive.effects_from * min(derive.effects_images, validation_images) + validation_images
+    if derive.criterion == "vote":
+        scoring += (derive.samples + derive.random) * min(NASWOT_IMAGES, train_images)
     return Work(derive.finalists * derive.finalist_epochs * train_images, scoring)
 
 

@@ -6,12 +6,12 @@ the result.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from enas import searchers, spaces
 from enas.cost import cost
-from enas.effects import Effects
 from enas.objective import Scores, rewards
 from enas.phases import Search
 from enas.records import spread
@@ -24,19 +24,27 @@ class ProxyScores:
     """Scores of A architectures under a search's shared weights; each list has a number for each of `archs`."""
 
     def __init__(
-        self, state: Search, archs: Sequence[Architecture], scores: Scores, effects: Effects | None = None
+        self,
+        state: Search,
+        archs: Sequence[Architecture],
+        scores: Scores,
+        others: Mapping[str, Sequence[float]] = MappingProxyType({}),
     ) -> None:
-        """effects: what the architectures are ranked by, where it is not their own reward."""
-        self.state, self.archs, self.images = state, archs, scores.images
-        self.effects: list[float] | None = None if effects is None else effects.predict(archs).tolist()
+        """others: further figures of the architectures, by name; they are ranked by the last one, if there is any."""
+        self.state, self.archs, self.images, self.others = state, archs, scores.images, others
         self.accuracy: list[float] = scores.accuracy.tolist()
         self.loss: list[float] = scores.known_loss.tolist()
         self.reward: list[float] = rewards(scores, state.config.objective).nan_to_num(FAILED).tolist()
 
     def ranked(self, positions: Iterable[int]) -> list[int]:
-        """The positions by falling reward, or sum of effects."""
-        values = self.reward if self.effects is None else self.effects
-        return sorted(positions, key=lambda i: -values[i])
+        """The positions from the best one on; those that failed come last."""
+        values = self.others[self.criterion] if self.others else self.reward
+        return sorted(positions, key=lambda i: (self.reward[i] == FAILED, -values[i]))
+
+    @property
+    def criterion(self) -> str:
+        """The name of the figure that they are ranked by."""
+        return list(self.others)[-1] if self.others else "reward"
 
     def row(self, i: int) -> dict[str, Any]:
         """All that is known of one architecture, as JSON."""
@@ -48,7 +56,7 @@ class ProxyScores:
             "proxy_accuracy": self.accuracy[i],
             "proxy_loss": self.loss[i],
             "reward": self.reward[i],
-            **({} if self.effects is None else {"effects": self.effects[i]}),
+            **{name: values[i] for name, values in self.others.items()},
             "params": counts.params,
             "macs": counts.macs,
         }

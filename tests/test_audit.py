@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,18 +14,20 @@ import pytest
 from scipy.stats import kendalltau
 
 from enas import audit, checkpoint, searchers, spaces
-from enas.audit import Tau, rank_correlation
+from enas.audit import Tau, rank_correlation, spread_places
 from enas.cli.targets import restored
 from enas.config import SearchConfig
 from enas.runs import RunFolder
 from enas.scoring import ProxyScores
 from tests.test_cli import TINY_OPTIONS, enas, fails
 
-TINY_AUDIT = ("--audit", "6", "--child-epochs", "1", "--set", "audit.pool=12", "--set", "audit.repeats=2")
+TINY_AUDIT = ("--audit", "10", "--child-epochs", "1", "--set", "audit.pool=24", "--set", "audit.repeats=2")
 
 
 def proxy(values: list[float]) -> ProxyScores:
-    found: Any = SimpleNamespace(reward=values, accuracy=values, loss=[-value for value in values], effects=None)
+    found: Any = SimpleNamespace(
+        reward=values, accuracy=values, loss=[-value for value in values], others={}, criterion="reward"
+    )
     return found  # type: ignore[no-any-return]
 
 
@@ -40,30 +43,32 @@ def test_tau_is_scipys_and_its_interval_is_fiellers() -> None:
 
 def test_a_perfect_ranking_of_few_is_not_certain() -> None:
     few = rank_correlation([1.0, 2, 3, 4, 5], [1.0, 2, 3, 4, 5])
-    assert few.tau == pytest.approx(1) and few.low is not None and 0 < few.low < 0.8
+    assert few.tau == few.high == pytest.approx(1) and few.low is not None and 0 < few.low < 0.8
     many = rank_correlation(list(range(100)), list(range(100)))
     assert many.low is not None and many.low > 0.99
 
 
 def test_no_ranking_where_all_are_the_same() -> None:
     assert rank_correlation([1.0] * 6, [1.0, 2, 3, 4, 5, 6]) == Tau(None, None, None)
-    report = audit.assess(proxy([0.1] * 6), [0.5, 0.51, 0.52, 0.5, 0.49, 0.5], [0.6, 0.61])
-    assert report["verdict"] == "better than random" and "says the same of all" in report["sentence"]
+    one_score = audit.assess(proxy([0.1] * 6), [0.5, 0.51, 0.52, 0.5, 0.49, 0.5], [0.6, 0.61], 2)
+    one_accuracy = audit.assess(proxy([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]), [0.5] * 6, [0.6, 0.61], 2)
+    for report in (one_score, one_accuracy):
+        assert report["verdict"] == "better than random" and "cannot be told" in report["sentence"]
 
 
 @pytest.mark.parametrize(
     ("found", "verdict", "beaten"),
     [
-        ([0.80, 0.81, 0.79], "better than random", 10),
+        ([0.80, 0.81, 0.79], "better than random", 11),
         ([0.60, 0.61, 0.59], "worse than random", 0),
         ([0.700, 0.705, 0.695], "no better than random", 5),
     ],
 )
 def test_verdicts(found: list[float], verdict: str, beaten: int) -> None:
     random = [0.65 + 0.01 * i for i in range(11)]
-    report = audit.assess(proxy(random), random, found)
-    assert (report["verdict"], report["beaten"]) == (verdict, beaten if verdict != "better than random" else 11)
-    assert verdict in report["sentence"] and f"of {len(random)} uniform" in report["sentence"]
+    report = audit.assess(proxy(random), random, found, 7)
+    assert (report["verdict"], report["beaten"]) == (verdict, beaten)
+    assert f"is {verdict}: after 7 epochs" in report["sentence"] and f"ahead of {beaten} of them" in report["sentence"]
     assert report["tau"]["reward"]["tau"] == report["tau"]["loss"]["tau"] == pytest.approx(1)
     low, high = report["found_minus_random"]["low"], report["found_minus_random"]["high"]
     assert low < sum(found) / len(found) - 0.7 < high
@@ -71,10 +76,25 @@ def test_verdicts(found: list[float], verdict: str, beaten: int) -> None:
 
 def test_failed_trainings_are_left_out_and_counted() -> None:
     random = [0.1, math.nan, 0.3, 0.2, 0.4, 0.5]
-    report = audit.assess(proxy([1, 100, 3, 2, 4, 5]), random, [0.9, math.nan, 0.91])
-    assert report["failed"] == 1 and report["tau"]["reward"]["tau"] == pytest.approx(1)
-    assert audit.assess(proxy([1, 2, 3, 4, 5]), [math.nan, 1, 1, 1, 1], [0.9, 0.9])["verdict"] == "unknown"
-    assert audit.assess(proxy([1, 2, 3, 4, 5]), [1, 1, 1, 1, 1], [0.9, math.nan])["verdict"] == "unknown"
+    report = audit.assess(proxy([1, 100, 3, 2, 4, 5]), random, [0.9, math.nan, 0.91], 2)
+    assert report["failed"] == 2 and report["tau"]["reward"]["tau"] == pytest.approx(1)
+    assert report["sentence"].endswith("; 2 trainings failed")
+    for accuracy, found in (([math.nan, 1, 1, 1, 1], [0.9, 0.9]), ([1.0] * 5, [0.9, math.nan])):
+        assert audit.assess(proxy([1, 2, 3, 4, 5]), accuracy, found, 2)["verdict"] == "unknown"
+
+
+def test_a_proxy_that_failed_ranks_last() -> None:
+    accuracy = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    report = audit.assess(proxy([math.nan, 2, 3, 4, 5, 6]), accuracy, [0.9, 0.9], 2)
+    assert report["tau"]["loss"]["tau"] == pytest.approx(1)
+
+
+def test_places_are_spread_and_begin_alike() -> None:
+    few, many = spread_places(200, 10), spread_places(200, 25)
+    assert many[:10] == few and len(set(many)) == 25
+    gaps = [b - a for a, b in zip([0, *sorted(many)], [*sorted(many), 200], strict=True)]
+    assert max(gaps) <= 13
+    assert sorted(spread_places(24, 24)) == list(range(24))
 
 
 @pytest.fixture(scope="module")
@@ -90,11 +110,10 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_report_of_a_search(audited: Path) -> None:
     values = checkpoint.read_json(audited / "result.json")
     report = values["audit"]
-    assert report["networks"] == 6 and report["epochs"] == 1 and report["failed"] == 0
+    assert report["networks"] == 10 and report["epochs"] == 1 and report["failed"] == 0
     assert report["found"]["text"] == values["text"] and len(report["found"]["standalone_accuracy"]) == 2
     assert len({row["text"] for row in report["random"]}) > 1
     rewards = [row["reward"] for row in report["random"]]
-    assert rewards == sorted(rewards, reverse=True)  # one of each slice of the pool, the best first
     accuracies = [row["standalone_accuracy"] for row in report["random"]]
     tau = kendalltau(rewards, accuracies).statistic
     assert report["tau"]["reward"]["tau"] == (None if math.isnan(tau) else pytest.approx(tau))
@@ -137,25 +156,81 @@ def test_an_audit_that_was_cut_short_goes_on(audited: Path, tmp_path: Path) -> N
     assert found["random"] == report["random"] and found["found"] == report["found"]
 
 
+def test_more_networks_cost_only_themselves(audited: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(audited, tmp_path / "run"))
+    before = checkpoint.read_json(run / "result.json")["audit"]
+    assert enas("audit", run, "--networks", "12").exit_code == 0
+    after = checkpoint.read_json(run / "result.json")["audit"]
+    assert after["random"][:10] == before["random"] and len(after["random"]) == 12
+    assert after["found"] == before["found"]
+
+
 def test_the_chosen_are_spread_over_the_range_of_the_proxy(audited: Path) -> None:
-    """Of twelve sorted ones in six slices: one of each pair."""
     folder = RunFolder(audited)
     state = restored(folder.config(SearchConfig()), folder)
     work = audit.Audit(state, spaces.from_json(checkpoint.read_json(audited / "result.json")["arch"]), state.config)
-    everyone = searchers.uniform(state.space, 12, state.draws("audit"))
-    scores = ProxyScores(state, everyone, state.evaluator.score(everyone, state.validation_batches()))
-    order = [everyone[i] for i in scores.ranked(range(12))]
-    chosen = work.chosen(lambda images: None).archs
-    assert len(chosen) == 6 and all(arch in order[2 * i : 2 * i + 2] for i, arch in enumerate(chosen))
+    pool = searchers.uniform(state.space, 24, state.draws("audit"))
+    scores = ProxyScores(state, pool, state.evaluator.score(pool, state.validation_batches()))
+    order = [pool[i] for i in scores.ranked(range(24))]
+    chosen = work.chosen(lambda units: None)
+    assert chosen.archs == [order[place] for place in spread_places(24, 10)]
+    assert chosen.reward == [max(scores.reward[i] for i in range(24) if pool[i] == arch) for arch in chosen.archs]
+
+
+def test_work_adds_up_also_where_networks_are_known(audited: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(audited, tmp_path / "run"))
+    folder = RunFolder(run)
+    state = restored(folder.config(SearchConfig()), folder)
+    work = audit.Audit(state, spaces.from_json(checkpoint.read_json(run / "result.json")["arch"]), state.config)
+    for _ in range(2):
+        done: list[int] = []
+        work.run(done.append)
+        assert sum(done) == work.units
+        shutil.rmtree(run / "audit", ignore_errors=True)
+
+
+def test_several_seeds_have_their_audits_in_common(tmp_path: Path) -> None:
+    result = enas("search", *TINY_OPTIONS, *TINY_AUDIT, "--seeds", "2", "--output", tmp_path / "runs")
+    assert result.exit_code == 0 and "audit: minus random" in result.output, result.output
+    statistics = checkpoint.read_json(tmp_path / "runs" / "result.json")["statistics"]
+    assert statistics["audit_gap"]["count"] == 2
+
+
+@pytest.mark.parametrize("command", ["search", "audit"])
+def test_a_signal_in_an_audit(command: str, audited: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was trained is kept, and the words say how to go on; also where the signal comes at the very end."""
+    run = Path(shutil.copytree(audited, tmp_path / "run"))
+    values = checkpoint.read_json(run / "result.json")
+    report = values.pop("audit")
+    checkpoint.write_json(run / "result.json", values)
+    arguments = ("search", "--resume", run) if command == "search" else ("audit", run)
+    for name in ("trained", "_sentence"):
+        whole = getattr(audit.Audit if name == "trained" else audit, name)
+
+        def raised(*given: Any, whole: Any = whole) -> Any:
+            signal.raise_signal(signal.SIGTERM)
+            return whole(*given)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(audit.Audit if name == "trained" else audit, name, raised)
+            stopped = enas(*arguments)
+        assert stopped.exit_code == 143 and "Traceback" not in stopped.output
+        assert ("audit" in checkpoint.read_json(run / "result.json")) == (name == "_sentence")
+        if name == "trained":
+            assert ("--resume" if command == "search" else "the same command goes on") in stopped.output
+    assert enas(*arguments).exit_code == 0
+    assert checkpoint.read_json(run / "result.json")["audit"]["random"] == report["random"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["search", "--audit", "3"], "audit.networks must be 0 (no report) or at least 5 to tell a thing, but got 3"),
-        (["search", "--evaluator", "full-training", "--audit", "6"], "--audit must be left out"),
+        (["search", "--audit", "3"], "audit.networks must be 0 (no report) or at least 10 to tell a thing, but got 3"),
+        (["search", "--evaluator", "full-training", "--audit", "16"], "--audit must be left out"),
         (["search", "--workers", "2"], "where it does nothing without --audit"),
-        (["audit", "RUN", "--networks", "0"], "--networks must be at least 5, but got 0"),
+        (["search", "--audit", "16", "--set", "full_training.halving_eta=3"], "halving_eta is 3; set it to 0"),
+        (["audit", "RUN", "--networks", "0"], "--networks must not be 0"),
+        (["audit", "RUN", "--networks", "9"], "at least 10 to tell a thing, but got 9"),
         (["audit", "RUN", "--child-epochs", "0"], "epochs must be at least 1"),
         (["audit", "nowhere"], "must be a run folder"),
     ],

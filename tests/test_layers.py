@@ -38,7 +38,7 @@ LEVELS = (
         "effects",
     ),
     ("supernet", "network", "searchers"),
-    ("training", "standalone"),
+    ("training", "standalone", "naswot"),
     ("evaluators",),
     (
         "search_checkpoint",

@@ -10,13 +10,16 @@ from typing import Any
 
 import pytest
 import torch
+from scipy.stats import rankdata
 
-from enas import checkpoint, config, runtime, searchers
+from enas import checkpoint, config, runtime, searchers, spaces
 from enas.budget import plan
 from enas.config import SearchConfig
-from enas.data import DataSet, load
+from enas.data import DataSet, load, random_batch
 from enas.effects import Effects
 from enas.errors import UserError
+from enas.naswot import naswot
+from enas.network import Network
 from enas.phases import Search
 from enas.plan import total_work
 from enas.records import collapse_warning
@@ -275,7 +278,7 @@ def test_an_epoch_may_be_several_passes_over_the_images(
     assert all(torch.equal(a, b) for a, b in zip(images_of(resumed), steps[9:], strict=True))
 
 
-@pytest.mark.parametrize("criterion", ["own", "effects"])
+@pytest.mark.parametrize("criterion", ["own", "effects", "vote"])
 def test_work_that_is_reported_equals_the_plan(tmp_path: Path, digits: DataSet, criterion: str) -> None:
     run_config, done = tiny(f"derive.criterion={criterion}", "derive.effects_from=30"), []
     folder = RunFolder(tmp_path / "run")
@@ -316,3 +319,56 @@ def test_finalists_by_effects(tmp_path: Path, digits: DataSet) -> None:
     effects = Effects(state.space, archs, -state.evaluator.score(archs, batches).known_loss.log())
     best = max(all_archs(state.space), key=lambda arch: effects.predict([arch]).item())
     assert effects.predict([best]).item() == pytest.approx(finalists[0]["effects"])
+
+
+def test_finalists_by_vote(tmp_path: Path, digits: DataSet) -> None:
+    """By the ranks of loss and naswot among all that were scored."""
+    run_config = tiny("derive.criterion=vote", "derive.finalist_epochs=0", "derive.finalists=6")
+    folder = run(tmp_path / "run", digits, run_config)
+    result = checkpoint.read_json(folder.result)
+    finalists = result["finalists"]
+    votes = [f["vote"] for f in finalists]
+    assert votes == sorted(votes, reverse=True) and result["text"] == finalists[0]["text"]
+    state = Search(run_config, digits, folder, runtime.start(run_config))
+    state.read_checkpoint()
+    draws = state.draws("derive")
+    archs = state.searcher.sample(6, draws) + searchers.uniform(state.space, 6, draws)
+    loss = state.evaluator.score(archs, state.validation_batches()).known_loss
+    images, _ = random_batch(state.train, 64, digits.mean, digits.std, state.draws("naswot images"))
+    texts = [spaces.to_text(state.space, arch) for arch in archs]
+    untrained = [
+        naswot(Network(state.space.graph(arch), runtime.generator(0, f"naswot/{text}")), images)
+        for arch, text in zip(archs, texts, strict=True)
+    ]
+    expected = (rankdata(-loss.numpy()) + rankdata(untrained)) / 24
+    for finalist in finalists:
+        i = texts.index(finalist["text"])
+        assert finalist["vote"] == pytest.approx(expected[i]) and finalist["naswot"] == pytest.approx(untrained[i])
+
+
+@pytest.mark.parametrize("criterion", ["effects", "vote"])
+def test_a_choice_that_was_cut_short_goes_on(
+    tmp_path: Path, digits: DataSet, criterion: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_config = tiny(f"derive.criterion={criterion}", "derive.effects_from=30", "checkpoint_minutes=1e-9")
+    whole = run(tmp_path / "whole", digits, run_config)
+
+    class Killed(Exception):
+        pass
+
+    for stop_at in (2, 5, 9):  # saves after the epochs, within the choice
+        saves = 0
+        original = Search.save
+
+        def save(self: Search, original: Any = original, stop_at: int = stop_at) -> None:
+            nonlocal saves
+            original(self)
+            saves += self.epoch == self.config.epochs
+            if saves == stop_at:
+                raise Killed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Search, "save", save)
+            with pytest.raises(Killed):
+                run(tmp_path / "cut", digits, run_config)
+    assert_same_run(run(tmp_path / "cut", digits, run_config), whole)

@@ -16,6 +16,7 @@ from enas.cost import cost
 from enas.searchers import (
     Reinforce,
     advantages,
+    climbed,
     fair,
     reinforce_loss,
     sandwich,
@@ -277,14 +278,19 @@ def test_fair_steps_make_all_choices_equally_often(per_step: int) -> None:
 
 def test_sandwich_steps_have_the_largest_and_uniform_ones() -> None:
     space = macro(3)
+    largest = Architecture(space.name, (1, 1, 1, 1, 1, 1))
+    archs = sandwich(space, 200, 3, largest, seeded())
+    assert len(archs) == 600 and set(archs[::3]) == {largest}
+    assert [arch for i, arch in enumerate(archs) if i % 3] == uniform(space, 400, seeded())
 
-    def size(arch: Architecture) -> int:
+
+def test_climbing_ends_where_no_change_of_one_choice_helps() -> None:
+    space = macro(3)
+
+    def value(arch: Architecture) -> int:
         return cost(space.graph(arch)).macs
 
-    archs = sandwich(space, 200, 3, size, seeded())
-    sizes = [size(arch) for arch in archs]
-    assert len(archs) == 600 and set(sizes[::3]) == {max(map(size, all_archs(space)))}
-    assert [arch for i, arch in enumerate(archs) if i % 3] == uniform(space, 400, seeded())
+    assert value(climbed(space, uniform(space, 1, seeded())[0], value)) == max(map(value, all_archs(space)))
 
 
 def as_pairs(choices: Tensor) -> set[tuple[int, ...]]:

@@ -9,10 +9,9 @@ from typing import Any
 
 import click
 
-from enas import config, spaces
+from enas import spaces
 from enas.cli.output import data_line, print_table, runtime_line
-from enas.cli.searches import begun_seeds
-from enas.cli.targets import restored
+from enas.cli.targets import restored, with_shared_weights
 from enas.config import SearchConfig, SpaceOptions
 from enas.errors import UserError
 from enas.spaces import Architecture
@@ -46,20 +45,11 @@ def score(
     """
     from enas.runs import RunFolder
 
-    folder = RunFolder(run)
-    run_config = folder.config(SearchConfig())
-    if begun_seeds(run) is not None:
-        raise UserError(f"{run} must hold one search, but it holds several; give one of its folders, {run}/seed-...")
+    run_config = with_shared_weights(run, data, data_folder)
     wanted = list(dict.fromkeys(_parsed([*_typed(archs), *_listed(file)], run_config.space)))
     if not wanted and num_random is None:
         raise UserError("there must be something to score: give architectures, --file or --random")
-    if run_config.evaluator != "shared-weights":
-        raise UserError(f"{run} must be a search with shared weights, but its evaluator is {run_config.evaluator}")
-    if not folder.checkpoint.exists():
-        raise UserError(f"{run} must have trained for an epoch, but it has no checkpoint yet; wait or resume it")
-    places = {"name": data or run_config.data.name, "folder": data_folder or run_config.data.folder}
-    run_config = config.update(run_config, {"data": places})
-    result = _scored(run_config, folder, wanted, num_random or 0, device)
+    result = _scored(run_config, RunFolder(run), wanted, num_random or 0, device)
     if as_json:
         click.echo(json.dumps(result, indent=2))
     else:

@@ -81,13 +81,13 @@ def search_settings(
 def _check_heeded(typed: Mapping[str, str], run_config: SearchConfig) -> None:
     """Raise UserError for what this search does not heed. typed: options and --set, by the path of the setting."""
     unheeded = UNHEEDED[run_config.evaluator]
-    if run_config.audit.networks:
+    if run_config.evaluator == "shared-weights" and run_config.audit.networks:
         unheeded = tuple(path for path in unheeded if path != "full_training.")  # they are the audit's too
     for path, option in typed.items():
         if path.startswith(unheeded):
             raise UserError(
                 f"{option} must be left out with --evaluator {run_config.evaluator}, where it does nothing"
-                + (" without --audit" if path.startswith("full_training.") else "")
+                + (" without --audit" if run_config.evaluator == "shared-weights" and "full_training." in path else "")
             )
 
 

@@ -23,6 +23,7 @@ KIND = "searches"
 SHORT = {  # what a search's own line says, and in what words
     "controller_minus_random": "controller minus random",
     "standalone_accuracy": "standalone",
+    "audit_gap": "audit: minus random",
     "accuracy": "validation",
     "true_accuracy": "true test",
 }

@@ -152,6 +152,25 @@ def start(run_config: Config) -> tuple[Config, Runtime, DataSet | TrueAccuracies
     return config.update(run_config, resolved), runtime, load(run_config.data, runtime.device)
 
 
+def with_shared_weights(run: Path, data: str | None, data_folder: str | None) -> SearchConfig:
+    """The configuration of a search with shared weights, with its images where they are now.
+
+    Raises UserError for any other folder, and for a search that has no shared weights yet.
+    """
+    from enas.runs import RunFolder
+
+    folder = RunFolder(run)
+    run_config = folder.config(SearchConfig())
+    if folder.steps("searches") is not None:
+        raise UserError(f"{run} must hold one search, but it holds several; give one of its folders, {run}/seed-...")
+    if run_config.evaluator != "shared-weights":
+        raise UserError(f"{run} must be a search with shared weights, but its evaluator is {run_config.evaluator}")
+    if not folder.checkpoint.exists():
+        raise UserError(f"{run} must have trained for an epoch, but it has no checkpoint yet; wait or resume it")
+    places = {"name": data or run_config.data.name, "folder": data_folder or run_config.data.folder}
+    return config.update(run_config, {"data": places})  # type: ignore[no-any-return]
+
+
 def restored(run_config: SearchConfig, folder: RunFolder, device: str | None = None) -> Search:
     """The search in the folder as its checkpoint left it; nothing on the disk changes.
 

@@ -176,7 +176,7 @@ def interruptible(path: Path, last: Path | None = None) -> Iterator[None]:
         yield
     except (Stopped, KeyboardInterrupt) as error:
         text, code = heard(error)
-        if RunFolder(last or path).result.exists():
+        if RunFolder(last or path).result.exists() and not audit_is_due(path):
             click.echo(f"{text}, but {path} is finished; see enas show {last or path}", err=True)
         elif not RunFolder(path).begun:
             click.echo(f"{text}: no run was begun in {path}; start again", err=True)
@@ -186,6 +186,16 @@ def interruptible(path: Path, last: Path | None = None) -> Iterator[None]:
             saved = saved if any(kept) else "there is no checkpoint yet"
             click.echo(f"{text}: {saved}; go on with --resume and the run's folder, {path}", err=True)
         sys.exit(code)
+
+
+def audit_is_due(path: Path) -> bool:
+    """Whether the finished search in the folder is to have a trust report and has none yet."""
+    from enas.runs import RunFolder
+
+    folder = RunFolder(path)
+    if folder.steps("searches") is not None or not folder.result.exists():
+        return False
+    return folder.config(SearchConfig()).audit.networks > 0 and "audit" not in read_result(path).values
 
 
 def heard(error: Stopped | KeyboardInterrupt) -> tuple[str, int]:

@@ -98,12 +98,8 @@ def check(config: SearchConfig | RetrainConfig) -> None:
         config.space.check()
     if isinstance(config, SearchConfig):
         _check_evaluator(config)
-        together = config.weights.architectures_per_step
-        if config.weights.sampling == "sandwich" and together < 2:
-            raise UserError(
-                "--sampling sandwich needs at least two architectures in a step, the largest one being always the "
-                f"first, but got {together}; give --architectures-per-step"
-            )
+        _check_sampling(config)
+        _check_audit(config)
     if isinstance(config, SearchConfig) and config.budget is not None:
         parse_budget(config.budget)
     elif isinstance(config, SearchConfig) and config.evaluator == "shared-weights" and config.learns:
@@ -139,6 +135,39 @@ def _check_evaluator(config: SearchConfig) -> None:
         raise UserError(
             f"--budget sizes the search with shared weights only, but got evaluator {config.evaluator}; "
             "give --evaluations instead"
+        )
+
+
+def _check_sampling(config: SearchConfig) -> None:
+    """Raise UserError for a way to draw uniform architectures that cannot be had, or that nothing would use."""
+    sampling, together = config.weights.sampling, config.weights.architectures_per_step
+    if sampling == "independent" or config.evaluator != "shared-weights":
+        return
+    if sampling == "sandwich" and together < 2:
+        raise UserError(
+            "--sampling sandwich needs at least two architectures in a step, the largest one being always the first, "
+            f"but got {together}; give --architectures-per-step"
+        )
+    if config.learns and config.controller.warmup_epochs == 0:
+        raise UserError(
+            f"--sampling {sampling} is about uniform architectures, which only warm-up and searcher random train on, "
+            "but controller.warmup_epochs is 0; give it more, or leave --sampling out"
+        )
+
+
+def _check_audit(config: SearchConfig) -> None:
+    """Raise UserError for an audit of a search that can have none."""
+    if config.audit.networks == 0:
+        return
+    if config.evaluator != "shared-weights":
+        raise UserError(
+            f"--audit is about a proxy, so it goes with shared weights, but got --evaluator {config.evaluator}; leave "
+            "it out"
+        )
+    if config.full_training.halving_eta:
+        raise UserError(
+            "an audit trains all its networks to the end, but full_training.halving_eta is "
+            f"{config.full_training.halving_eta}; set it to 0"
         )
 
 

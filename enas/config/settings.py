@@ -19,6 +19,7 @@ from enas.config.spaces import MacroOptions, SpaceOptions
 from enas.config.training import StandaloneConfig, WeightsConfig
 from enas.errors import UserError
 
+LEAST_AUDITED = 10  # networks below which the interval of a rank correlation says nothing
 EVALUATORS = ("shared-weights", "full-training", "table")
 
 
@@ -97,9 +98,10 @@ class DeriveConfig(Checked):
     finalist_epochs: int = setting(2, "epochs of that training (0: the first of them wins)", low=0)
     criterion: str = setting(
         "own",
-        "what the best are chosen by: each architecture's own reward (own), or the sum of its choices' effects on the "
-        "loss, which uniform architectures show (effects)",
-        choices=("own", "effects"),
+        "what the best are chosen by: each architecture's own reward (own), the mean of its ranks by loss and by "
+        "naswot, which needs no training (vote), or the sum of its choices' effects on the loss, as uniform "
+        "architectures of high loss show them (effects)",
+        choices=("own", "vote", "effects"),
         option="--criterion",
     )
     effects_from: int = setting(1000, "criterion effects: uniform architectures that are scored for it", low=10)
@@ -118,20 +120,27 @@ class AuditConfig(Checked):
     networks: int = setting(
         0,
         "after a search with shared weights, train so many uniform architectures and the found one on their own, as "
-        "full_training says, and report how well the proxy ranks and whether the found one is better (0: no report)",
+        f"full_training says, and report how well the proxy ranks and whether the found one is better; {LEAST_AUDITED} "
+        "or more (0: no report)",
         option="--audit",
         low=0,
         high=10**5,
     )
     repeats: int = setting(3, "trainings of the found architecture, each with a seed of its own", low=2, high=1000)
     pool: int = setting(
-        200, "uniform architectures that get proxy scores, over whose range the trained ones are spread", low=5
+        200,
+        "uniform architectures, or as many as are trained if those are more, over whose range of proxy scores the "
+        "trained ones are spread",
+        low=LEAST_AUDITED,
+        high=10**6,
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if 0 < self.networks < 5:
-            raise UserError(f"networks must be 0 (no report) or at least 5 to tell a thing, but got {self.networks}")
+        if 0 < self.networks < LEAST_AUDITED:
+            raise UserError(
+                f"networks must be 0 (no report) or at least {LEAST_AUDITED} to tell a thing, but got {self.networks}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

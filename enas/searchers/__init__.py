@@ -18,7 +18,7 @@ import dataclasses
 import torch
 
 from enas.config import EvolutionConfig, SearchConfig
-from enas.searchers.base import Network, Policy, Proposal, Searcher, Told, extreme, fair, observed, sandwich, uniform
+from enas.searchers.base import Network, Policy, Proposal, Searcher, Told, climbed, fair, observed, sandwich, uniform
 from enas.searchers.evolution import POPULATION, Evolution
 from enas.searchers.local_search import LocalSearch
 from enas.searchers.random import Random
@@ -39,7 +39,7 @@ __all__ = [
     "Tpe",
     "advantages",
     "build",
-    "extreme",
+    "climbed",
     "fair",
     "observed",
     "reinforce_loss",

@@ -95,27 +95,22 @@ def fair(space: SearchSpace, steps: int, per_step: int, generator: torch.Generat
 
 
 def sandwich(
-    space: SearchSpace, steps: int, per_step: int, size: Callable[[Architecture], int], generator: torch.Generator
+    space: SearchSpace, steps: int, per_step: int, largest: Architecture, generator: torch.Generator
 ) -> list[Architecture]:
-    """The architectures of so many steps, one step's after the other: the largest one of the space, the others uniform
-    (the sandwich rule, Yu & Huang 2019, without its smallest network)."""
-    first = extreme(space, size)
-    rest = uniform(space, steps * (per_step - 1), generator)
-    return [
-        first if position == 0 else rest[step * (per_step - 1) + position - 1]
-        for step in range(steps)
-        for position in range(per_step)
-    ]
+    """The architectures of so many steps, one step's after the other: the largest one, then uniform ones (the sandwich
+    rule, Yu & Huang 2019, without its smallest network)."""
+    others = per_step - 1
+    rest = uniform(space, steps * others, generator)
+    return [arch for step in range(steps) for arch in (largest, *rest[step * others : (step + 1) * others])]
 
 
-def extreme(space: SearchSpace, size: Callable[[Architecture], float]) -> Architecture:
-    """The architecture of the greatest size, or whatever else is measured, as far as changes of one choice at a time
-    lead there."""
-    arch = settled(space, [0] * len(space.decisions))
+def climbed(space: SearchSpace, start: Architecture, value: Callable[[Architecture], float]) -> Architecture:
+    """The architecture to which the steepest changes of one choice lead from `start`, as long as the value rises."""
+    arch = start
     while True:
         nearby = [settled(space, [*arch.choices[:d], k, *arch.choices[d + 1 :]]) for d, k in alternatives(space, arch)]
-        best = max(nearby, key=size, default=arch)
-        if size(best) <= size(arch):
+        best = max(nearby, key=value, default=arch)
+        if value(best) <= value(arch):
             return arch
         arch = best
 
