@@ -185,8 +185,9 @@ def rows(report: Mapping[str, Any]) -> list[str]:
     """The README's table."""
     lines = [
         "| recipe | score | networks | seeds | PFLOP | min | tau | Spearman | tau, top half | tau, top tenth "
+        "| tau, from 90 % "
         "| tau, 5M-MAC bands | of the top 1 % | pick, true % (rank) | pick under the cap |",
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name, entry in report["recipes"].items():
         runs = entry["runs"]
@@ -201,7 +202,15 @@ def rows(report: Mapping[str, Any]) -> list[str]:
 def line(name: str, score: str, costs: str, found: Sequence[Mapping[str, Any]]) -> str:
     """Means over the seeds, with their standard deviation, or of one seed the bootstrap's error."""
     cells = []
-    for key in ("tau", "spearman", "tau_top_half", "tau_top_tenth", "tau_bands", "precision_top_percent"):
+    for key in (
+        "tau",
+        "spearman",
+        "tau_top_half",
+        "tau_top_tenth",
+        "tau_from_90",
+        "tau_bands",
+        "precision_top_percent",
+    ):
         values = [entry[key] for entry in found]
         error = statistics.stdev(values) if len(values) > 1 else found[0]["errors"][key]
         cells.append(f"{mean(values):.3f} ({error:.3f})")

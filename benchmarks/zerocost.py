@@ -22,6 +22,7 @@ from enas.checkpoint import read_json, write_json
 from enas.kernels import plain_kernels
 from enas.naswot import naswot
 from enas.network import Network
+from enas.records import finite
 from enas.runtime import generator
 from enas.spaces import Architecture, SearchSpace
 
@@ -33,16 +34,20 @@ def zero_cost(space: SearchSpace, archs: Sequence[Architecture], images: Tensor,
 
     images: [N, C, H, W], normalised; the same in all calls with this file.
     """
-    known: dict[str, dict[str, float]] = read_json(path) if path.exists() else {}
+    known: dict[str, dict[str, float | None]] = read_json(path) if path.exists() else {}
     texts = [spaces.to_text(space, arch) for arch in archs]
     todo = [(text, arch) for text, arch in zip(texts, archs, strict=True) if text not in known]
     for done, (text, arch) in enumerate(tqdm(todo, desc="zero-cost proxies", disable=not todo), start=1):
         network = Network(space.graph(arch), generator(0, f"zero-cost/{text}"))
         before = naswot(network, images)  # the other one changes the weights
-        known[text] = {"naswot": before, "synflow": synflow(network, images)}
+        known[text] = finite({"naswot": before, "synflow": synflow(network, images)})
         if done % SAVE_EVERY == 0 or done == len(todo):
             write_json(path, known)
-    return {name: np.array([known[text][name] for text in texts]) for name in ("naswot", "synflow")}
+    rows = [known[text] for text in texts]
+    return {
+        name: np.array([-math.inf if row[name] is None else row[name] for row in rows], dtype=float)
+        for name in ("naswot", "synflow")
+    }
 
 
 def synflow(network: Network, images: Tensor) -> float:
