@@ -109,6 +109,8 @@ def test_cells(tmp_path: Path) -> None:
         (["--evaluator", "full-training", "--epochs", "3"], "--epochs must be left out with --evaluator full-training"),
         (["--evaluator", "full-training", "--budget", "5m"], "--budget sizes the search with shared weights only"),
         (["--evaluations", "7"], "--evaluations must be left out with --evaluator shared-weights"),
+        (["--sampling", "sandwich", "--architectures-per-step", "1"], "needs at least two architectures in a step"),
+        (["--sampling", "fair", "--set", "controller.warmup_epochs=0"], "which only warm-up and searcher random train"),
         (["--child-epochs", "7"], "--child-epochs must be left out with --evaluator shared-weights"),
     ],
 )
