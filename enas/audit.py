@@ -10,10 +10,11 @@ N architectures, R trainings of the found one.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ from enas.derive import criteria
 from enas.evaluators import FullTraining
 from enas.objective import Scores
 from enas.phases import Search
-from enas.plan import TRAINING_COST
+from enas.plan import NASWOT_IMAGES, TRAINING_COST
 from enas.records import Difference, difference
 from enas.runtime import derived_seed
 from enas.scoring import ProxyScores
@@ -80,10 +81,16 @@ class Audit:
     @property
     def units(self) -> int:
         """The whole work, in forward passes of one image: what `run` tells `on_work` of."""
-        return self._pool * len(self.state.validation) + self.trainings * self._units_each
+        return self._pool * self._scoring_each + self.trainings * self._training_each
 
     @property
-    def _units_each(self) -> int:
+    def _scoring_each(self) -> int:
+        state = self.state
+        untrained = min(NASWOT_IMAGES, len(state.train)) if state.config.derive.criterion == "vote" else 0
+        return len(state.validation) + untrained
+
+    @property
+    def _training_each(self) -> int:
         images = training_images(len(self.state.train), self.training.sgd.batch_size)
         return TRAINING_COST * self.training.epochs * images
 
@@ -118,8 +125,10 @@ class Audit:
         """The uniform architectures to train, and their proxy scores."""
         state = self.state
         pool = searchers.uniform(state.space, self._pool, state.draws("audit"))
-        found = state.evaluator.score(pool, state.validation_batches(), on_work)
-        others = criteria(state, pool, found)
+        with _counting(len(pool) * self._scoring_each, on_work) as done:
+            state.on_work = done
+            found = state.evaluator.score(pool, state.validation_batches(), done)
+            others = criteria(state, pool, found)
         order = ProxyScores(state, pool, found, others).ranked(range(len(pool)))
         picks = [order[place] for place in spread_places(len(pool), self.settings.networks)]
         part = Scores(found.accuracy[picks], found.known_loss[picks], found.images)
@@ -128,28 +137,33 @@ class Audit:
 
     def trained(self, archs: Sequence[Architecture], repeat: int, on_work: OnWork) -> list[float]:
         """Validation accuracy of each after its own training, nan where that failed. repeat: which seed."""
-        state, done = self.state, 0
-
-        def trained_on(images: int) -> None:
-            nonlocal done
-            done += TRAINING_COST * images
-            on_work(TRAINING_COST * images)
-
-        with FullTraining(
-            state.space,
-            self.training,
-            state.data,
-            state.train,
-            state.validation,
-            state.runtime,
-            derived_seed(state.config.seed, f"audit/{repeat}"),
-            state.folder.path / FOLDER,
-        ) as evaluator:
-            accuracy: list[float] = evaluator.score(archs, trained_on).accuracy.tolist()
+        state = self.state
+        train, validation, runtime = state.train, state.validation, state.runtime
+        seed, folder = derived_seed(state.config.seed, f"audit/{repeat}"), state.folder.path / FOLDER
+        with (
+            _counting(len(archs) * self._training_each, on_work) as done,
+            FullTraining(state.space, self.training, state.data, train, validation, runtime, seed, folder) as evaluator,
+        ):
+            scores = evaluator.score(archs, lambda images: done(TRAINING_COST * images))
             networks = {evaluator.network(arch): arch for arch in archs}
             self.flops += sum(evaluator.flops(arch) for arch in networks.values())
-        on_work(len(archs) * self._units_each - done)  # of networks that were known, were the same, or failed
+        accuracy: list[float] = scores.accuracy.tolist()
         return accuracy
+
+
+@contextlib.contextmanager
+def _counting(planned: int, on_work: OnWork) -> Iterator[OnWork]:
+    """What hears of the parts of some planned work. In the end the rest is done too: it was known, the same, or
+    failed."""
+    heard = 0
+
+    def done(units: int) -> None:
+        nonlocal heard
+        heard += units
+        on_work(units)
+
+    yield done
+    on_work(planned - heard)
 
 
 def spread_places(size: int, count: int) -> list[int]:

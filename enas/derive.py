@@ -27,7 +27,7 @@ from enas.records import DeriveRecord, FinalistRecord, Record, difference, sprea
 from enas.results import search_result
 from enas.runtime import derived_seed, generator
 from enas.scoring import ProxyScores
-from enas.spaces import Architecture
+from enas.spaces import Architecture, SearchSpace
 from enas.standalone import OutOfMemory, Standalone
 from enas.training import UNLIMITED, Batch
 
@@ -67,11 +67,12 @@ def _choose(state: Search) -> DeriveRecord:
     draws = state.draws("derive")
     policy = state.searcher.sample(settings.samples, draws)
     random = searchers.uniform(state.space, settings.random, draws)
+    effects = _measured_effects(state) if settings.criterion == "effects" else None
     # the best by effects need not be among those that the policy happened to give
-    extra = [_best(state, policy + random)] if settings.criterion == "effects" else []
+    extra = [] if effects is None else [_best(state.space, effects, policy + random)]
     everyone = policy + random + extra
     found = _score(state, everyone)
-    scores = ProxyScores(state, everyone, found, criteria(state, everyone, found))
+    scores = ProxyScores(state, everyone, found, criteria(state, everyone, found, effects))
     by_policy, by_random = scores.accuracy[: len(policy)], scores.accuracy[len(policy) :][: len(random)]
     # the same network, whatever its weights are called, is worth one place
     candidates = [*range(len(policy)), *range(len(policy) + len(random), len(everyone))]
@@ -80,6 +81,7 @@ def _choose(state: Search) -> DeriveRecord:
     gap = difference(by_policy, by_random)
     state.derived = {
         **{name: found for name, found in state.derived.items() if name in KEPT},  # for an audit
+        "criterion": scores.criterion,
         "finalists": [scores.row(i) for i in best],
         "random_baseline": {
             "images": scores.images,
@@ -103,14 +105,16 @@ def _distinct(state: Search, archs: list[Architecture]) -> int:
     return len({signature(state.evaluator.graph(arch)) for arch in archs})
 
 
-def criteria(state: Search, archs: list[Architecture], scores: Scores) -> dict[str, list[float]]:
+def criteria(
+    state: Search, archs: list[Architecture], scores: Scores, effects: Effects | None = None
+) -> dict[str, list[float]]:
     """What a search ranks architectures by beside their own rewards, the deciding figure last; empty where it does not.
 
-    What is found out for it is kept in `state.derived`.
+    effects: those of the search, where they are at hand. What is found out is kept in `state.derived`.
     """
     criterion = state.config.derive.criterion
     if criterion == "effects":
-        return {"effects": _measured_effects(state).predict(archs).tolist()}
+        return {"effects": (effects or _measured_effects(state)).predict(archs).tolist()}
     if criterion == "vote":
         from scipy.stats import rankdata  # takes half a second to import
 
@@ -129,11 +133,10 @@ def _measured_effects(state: Search) -> Effects:
     return Effects(state.space, archs, -scores.known_loss.log())
 
 
-def _best(state: Search, archs: list[Architecture]) -> Architecture:
+def _best(space: SearchSpace, effects: Effects, archs: list[Architecture]) -> Architecture:
     """The best by effects that climbing from the best of `archs` finds: of all, where every decision is active."""
-    effects = _measured_effects(state)
     start = archs[int(effects.predict(archs).argmax())]
-    return searchers.climbed(state.space, start, lambda arch: effects.predict([arch]).item())
+    return searchers.climbed(space, start, lambda arch: effects.predict([arch]).item())
 
 
 def _untrained(state: Search, archs: list[Architecture]) -> list[float]:
@@ -215,12 +218,11 @@ def _train_finalist(state: Search, finalist: dict[str, Any]) -> float | None:
 
 
 def _result(state: Search) -> dict[str, Any]:
-    criterion = state.config.derive.criterion
+    criterion = state.derived["criterion"]
 
     def order(finalist: Mapping[str, Any]) -> tuple[float, float]:
         standalone = finalist["standalone_accuracy"]
-        by = {"own": "reward"}.get(criterion, criterion)
-        return (-1.0 if standalone is None else standalone, finalist[by])
+        return (-1.0 if standalone is None else standalone, finalist[criterion])
 
     return search_result(
         state.config,

@@ -15,7 +15,7 @@ from enas.training import EpochState, EpochStats
 if TYPE_CHECKING:
     from enas.phases import Search
 
-SCHEMA = 4
+SCHEMA = 5
 
 
 @dataclass

@@ -177,16 +177,36 @@ def test_the_chosen_are_spread_over_the_range_of_the_proxy(audited: Path) -> Non
     assert chosen.reward == [max(scores.reward[i] for i in range(24) if pool[i] == arch) for arch in chosen.archs]
 
 
-def test_work_adds_up_also_where_networks_are_known(audited: Path, tmp_path: Path) -> None:
-    run = Path(shutil.copytree(audited, tmp_path / "run"))
+def work_adds_up(run: Path) -> None:
+    """In an audit that has everything already, and in one that has nothing."""
     folder = RunFolder(run)
-    state = restored(folder.config(SearchConfig()), folder)
-    work = audit.Audit(state, spaces.from_json(checkpoint.read_json(run / "result.json")["arch"]), state.config)
+    found = spaces.from_json(checkpoint.read_json(run / "result.json")["arch"])
     for _ in range(2):
-        done: list[int] = []
+        state = restored(folder.config(SearchConfig()), folder)
+        work, done = audit.Audit(state, found, state.config), list[int]()
         work.run(done.append)
-        assert sum(done) == work.units
+        assert sum(done) == work.units and min(done) >= 0
         shutil.rmtree(run / "audit", ignore_errors=True)
+
+
+def test_work_adds_up_also_where_networks_are_known(audited: Path, tmp_path: Path) -> None:
+    work_adds_up(Path(shutil.copytree(audited, tmp_path / "run")))
+
+
+@pytest.mark.parametrize("criterion", ["vote", "effects"])
+def test_other_criteria_are_audited_and_the_checkpoint_stays(criterion: str, tmp_path: Path) -> None:
+    run, sizes = tmp_path / "run", ("--set", "derive.effects_from=20", "--set", "checkpoint_minutes=1e-9")
+    result = enas("search", *TINY_OPTIONS, *TINY_AUDIT, "--criterion", criterion, *sizes, "--output", run)
+    assert result.exit_code == 0, result.output
+    report = checkpoint.read_json(run / "result.json")["audit"]
+    assert report["criterion"] == criterion and criterion in report["tau"]
+    values = [row[criterion] for row in report["random"]]
+    tau = kendalltau(values, [row["standalone_accuracy"] for row in report["random"]]).statistic
+    assert report["tau"][criterion]["tau"] == pytest.approx(tau)
+    before = (run / "checkpoint.pt").read_bytes()
+    assert enas("audit", run, "--networks", "12").exit_code == 0
+    work_adds_up(run)
+    assert (run / "checkpoint.pt").read_bytes() == before
 
 
 def test_several_seeds_have_their_audits_in_common(tmp_path: Path) -> None:

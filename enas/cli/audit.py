@@ -97,15 +97,15 @@ def audited(path: Path, run_config: SearchConfig, settings: SearchConfig, device
     from enas.tracking import Progress
 
     folder, found = RunFolder(path), read_result(path).arch
-    with folder.working():
-        state = restored(run_config, folder, device)
+    with folder.working(), StopRequest() as stop:
+        state = restored(run_config, folder, device, stop)
         work = Audit(state, found, settings)
         click.echo(
             f"{data_line(state.data)} | {runtime_line(state.runtime)} | audit: {work.trainings} trainings of "
             f"{work.training.epochs} epochs",
             err=True,
         )
-        with StopRequest() as stop, Progress(work.units, "audit") as progress:
+        with Progress(work.units, "audit") as progress:
 
             def on_work(units: int) -> None:
                 progress.work(units)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from enas.spaces import Architecture, SearchSpace
 
 if TYPE_CHECKING:
     from enas.data import DataSet
+    from enas.interrupts import StopRequest
     from enas.phases import Search
     from enas.runs import RunFolder
     from enas.runtime import Runtime
@@ -171,18 +173,22 @@ def with_shared_weights(run: Path, data: str | None, data_folder: str | None) ->
     return config.update(run_config, {"data": places})  # type: ignore[no-any-return]
 
 
-def restored(run_config: SearchConfig, folder: RunFolder, device: str | None = None) -> Search:
-    """The search in the folder as its checkpoint left it; nothing on the disk changes.
+def restored(
+    run_config: SearchConfig, folder: RunFolder, device: str | None = None, stop: StopRequest | None = None
+) -> Search:
+    """The search in the folder as its checkpoint left it; nothing on the disk changes, whatever is done with it.
 
-    device: where to, if not the run's: it is no part of what is compared with the checkpoint.
+    device: where to, if not the run's: it is no part of what is compared with the checkpoint. stop: what ends its work.
     """
     from enas.data import load
+    from enas.interrupts import Keeper
     from enas.phases import Search
     from enas.runtime import start
 
     runtime = start(run_config if device is None else config.update(run_config, {"device": device}))
     state = Search(run_config, load(run_config.data, runtime.device), folder, runtime)
     state.read_checkpoint()
+    state.keeper = Keeper(lambda: None, math.inf, stop)  # its checkpoint is the finished search's
     return state
 
 
