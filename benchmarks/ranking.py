@@ -17,6 +17,7 @@ import json
 import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from math import comb
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from enas.tables import TrueAccuracies, load_table
 
 NAME = re.compile(r"[\w-]+")  # of a recipe, which names a folder
 ZERO_COST_IMAGES = 64
+RANDOM_TRAININGS = 10
 
 
 @click.command()
@@ -95,7 +97,9 @@ def main(
     search += ["--budget", budget, "--set", "derive.finalist_epochs=0", "--set", "derive.samples=2"]
     search += ["--set", "derive.random=2", "--set", "derive.random_per_epoch=2"]
     search += [part for setting in settings for part in ("--set", setting)]
-    report |= {"environment": versions(), **common}
+    report |= {"environment": versions(), **common, "chance": chance(table, everyone)}
+    if most is not None:
+        report["chance_under_cap"] = chance(table, everyone[table.macs[everyone] <= most])
     report["predictors"] = {
         name: summary(table, everyone, values, most, 0) for name, values in predictors(table, everyone).items()
     }
@@ -141,6 +145,18 @@ def predictors(table: TrueAccuracies, positions: Any) -> dict[str, Floats]:
         "parameters": table.params[positions].astype(float),
         "MACs": table.macs[positions].astype(float),
         "blocks": np.array([blocks(table, arch) for arch in choices], dtype=float),
+    }
+
+
+def chance(table: TrueAccuracies, positions: Any) -> dict[str, float]:
+    """What random choice among networks gives: the mean accuracy, and that of the best of ten different ones."""
+    rising = np.sort(table.test[positions])
+    n = len(rising)
+    best = sum(comb(i, RANDOM_TRAININGS - 1) * rising[i] for i in range(RANDOM_TRAININGS - 1, n))
+    return {
+        "mean": float(rising.mean()),
+        "best_of_ten": float(best / comb(n, RANDOM_TRAININGS)),
+        "best": float(rising[-1]),
     }
 
 
@@ -196,6 +212,11 @@ def rows(report: Mapping[str, Any]) -> list[str]:
             lines.append(line(name, score, costs, [run["scores"][score] for run in runs]))
     for name, found in report["predictors"].items():
         lines.append(line(name, "", " | ", [found]))
+    for key, among in (("chance", "all networks"), ("chance_under_cap", "networks under the cap")):
+        if key in report:
+            figures = {name: f"{100 * value:.2f} %" for name, value in report[key].items()}
+            words = "{mean} on average, {best_of_ten} the best of ten random ones on average, {best} the best"
+            lines.append(f"{among}: {words.format(**figures)}")
     return lines
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -65,3 +67,13 @@ def test_a_recipe_is_a_name(tmp_path: Path) -> None:
     arguments = ["--table", "t.json", "--data", "digits", "--budget", "flops=1e12", "--output", str(tmp_path / "out")]
     result = CliRunner().invoke(ranking.main, [*arguments, "--recipe", "a/b"])
     assert result.exit_code == 2 and "--recipe must be letters" in result.output and not (tmp_path / "out").exists()
+
+
+def test_chance_is_the_mean_over_all_choices_of_ten() -> None:
+    import ranking
+
+    truth = np.random.default_rng(0).random(12)
+    table = SimpleNamespace(test=truth)
+    found = ranking.chance(table, np.arange(12))
+    best = [max(truth[list(ten)]) for ten in itertools.combinations(range(12), 10)]
+    assert found == pytest.approx({"mean": truth.mean(), "best_of_ten": np.mean(best), "best": truth.max()})
