@@ -23,6 +23,7 @@ from enas.config import SearchConfig
 from enas.data import training_images
 from enas.derive import criteria
 from enas.evaluators import FullTraining
+from enas.graph import signature
 from enas.objective import Scores
 from enas.phases import Search
 from enas.plan import NASWOT_IMAGES, TRAINING_COST
@@ -65,23 +66,29 @@ class Audit:
     """An audit of a finished search whose shared weights are in `state`. found: the architecture that it chose.
 
     What was trained is kept in the folder `audit` of the run: asked for again, it costs nothing, and N architectures
-    are among those of any larger number, up to the size of the pool.
+    are among those of any larger number, up to the size of the pool. They are different networks, so there may be fewer
+    than were asked for.
     """
 
     def __init__(self, state: Search, found: Architecture, settings: SearchConfig) -> None:
-        self.state, self.found, self.settings = state, found, settings.audit
-        self.training = settings.full_training
+        self.state, self.found, self.training = state, found, settings.full_training
+        self.repeats = settings.audit.repeats
+        drawn = max(settings.audit.pool, settings.audit.networks)
+        archs = searchers.uniform(state.space, drawn, state.draws("audit"))
+        # one network twice would count as two witnesses
+        self.pool = list({signature(state.evaluator.graph(arch)): arch for arch in reversed(archs)}.values())[::-1]
+        self.networks = min(settings.audit.networks, len(self.pool))
         self.flops = 0.0
 
     @property
     def trainings(self) -> int:
         """How many there are: N + R."""
-        return self.settings.networks + self.settings.repeats
+        return self.networks + self.repeats
 
     @property
     def units(self) -> int:
         """The whole work, in forward passes of one image: what `run` tells `on_work` of."""
-        return self._pool * self._scoring_each + self.trainings * self._training_each
+        return len(self.pool) * self._scoring_each + self.trainings * self._training_each
 
     @property
     def _scoring_each(self) -> int:
@@ -94,19 +101,15 @@ class Audit:
         images = training_images(len(self.state.train), self.training.sgd.batch_size)
         return TRAINING_COST * self.training.epochs * images
 
-    @property
-    def _pool(self) -> int:
-        return max(self.settings.pool, self.settings.networks)
-
     def run(self, on_work: OnWork = lambda units: None) -> dict[str, Any]:
         """The report, as JSON. on_work hears of finished work, and several times a second of 0: a chance to raise.
 
-        Raises UserError where no network can be trained.
+        Raises UserError where no network can be trained with these settings.
         """
         began = time.perf_counter()
         proxy = self.chosen(on_work)
         accuracy = self.trained(proxy.archs, 0, on_work)
-        again = [self.trained([self.found], r, on_work)[0] for r in range(1, self.settings.repeats + 1)]
+        again = [self.trained([self.found], r, on_work)[0] for r in range(1, self.repeats + 1)]
         report = assess(proxy, accuracy, again, self.training.epochs)
         rows = [{**proxy.row(i), "standalone_accuracy": accuracy[i]} for i in range(len(accuracy))]
         return {
@@ -123,14 +126,13 @@ class Audit:
 
     def chosen(self, on_work: OnWork) -> ProxyScores:
         """The uniform architectures to train, and their proxy scores."""
-        state = self.state
-        pool = searchers.uniform(state.space, self._pool, state.draws("audit"))
+        state, pool = self.state, self.pool
         with _counting(len(pool) * self._scoring_each, on_work) as done:
             state.on_work = done
             found = state.evaluator.score(pool, state.validation_batches(), done)
             others = criteria(state, pool, found)
         order = ProxyScores(state, pool, found, others).ranked(range(len(pool)))
-        picks = [order[place] for place in spread_places(len(pool), self.settings.networks)]
+        picks = [order[place] for place in spread_places(len(pool), self.networks)]
         part = Scores(found.accuracy[picks], found.known_loss[picks], found.images)
         chosen = {name: [values[i] for i in picks] for name, values in others.items()}
         return ProxyScores(state, [pool[i] for i in picks], part, chosen)
@@ -142,11 +144,12 @@ class Audit:
         seed, folder = derived_seed(state.config.seed, f"audit/{repeat}"), state.folder.path / FOLDER
         with (
             _counting(len(archs) * self._training_each, on_work) as done,
-            FullTraining(state.space, self.training, state.data, train, validation, runtime, seed, folder) as evaluator,
+            FullTraining(
+                state.space, self.training, state.data, train, validation, runtime, seed, folder, gives_up=False
+            ) as evaluator,
         ):
             scores = evaluator.score(archs, lambda images: done(TRAINING_COST * images))
-            networks = {evaluator.network(arch): arch for arch in archs}
-            self.flops += sum(evaluator.flops(arch) for arch in networks.values())
+            self.flops += sum(evaluator.flops(arch) for arch in archs)
         accuracy: list[float] = scores.accuracy.tolist()
         return accuracy
 
@@ -193,7 +196,10 @@ def assess(proxy: ProxyScores, accuracy: Sequence[float], found: Sequence[float]
     failed = len(accuracy) - len(random) + len(found) - len(again)
     report: dict[str, Any] = {"failed": failed}
     if len(known) < LEAST or len(again) < 2:
-        return {**report, "verdict": "unknown", "sentence": f"{failed} trainings failed, too many to tell anything"}
+        few = (
+            f"{failed} trainings failed, too many" if failed else f"there are {len(known)} different networks, too few"
+        )
+        return {**report, "verdict": "unknown", "sentence": f"{few} to tell anything"}
     scores = {"reward": proxy.reward, "accuracy": proxy.accuracy, "loss": [-loss for loss in proxy.loss]}
     scores |= {name: list(values) for name, values in proxy.others.items()}
     taus = {name: rank_correlation([_or_last(values[i]) for i in known], random) for name, values in scores.items()}

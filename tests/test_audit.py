@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import shutil
@@ -13,13 +14,16 @@ from typing import Any
 import pytest
 from scipy.stats import kendalltau
 
-from enas import audit, checkpoint, searchers, spaces
+from enas import audit, checkpoint, spaces
 from enas.audit import Tau, rank_correlation, spread_places
 from enas.cli.targets import restored
-from enas.config import SearchConfig
+from enas.config import AuditConfig, SearchConfig
+from enas.graph import signature
 from enas.runs import RunFolder
 from enas.scoring import ProxyScores
+from enas.spaces import Architecture
 from tests.test_cli import TINY_OPTIONS, enas, fails
+from tests.toys import all_archs
 
 TINY_AUDIT = ("--audit", "10", "--child-epochs", "1", "--set", "audit.pool=24", "--set", "audit.repeats=2")
 
@@ -169,12 +173,31 @@ def test_the_chosen_are_spread_over_the_range_of_the_proxy(audited: Path) -> Non
     folder = RunFolder(audited)
     state = restored(folder.config(SearchConfig()), folder)
     work = audit.Audit(state, spaces.from_json(checkpoint.read_json(audited / "result.json")["arch"]), state.config)
-    pool = searchers.uniform(state.space, 24, state.draws("audit"))
+    pool = work.pool
     scores = ProxyScores(state, pool, state.evaluator.score(pool, state.validation_batches()))
-    order = [pool[i] for i in scores.ranked(range(24))]
+    order = [pool[i] for i in scores.ranked(range(len(pool)))]
     chosen = work.chosen(lambda units: None)
-    assert chosen.archs == [order[place] for place in spread_places(24, 10)]
-    assert chosen.reward == [max(scores.reward[i] for i in range(24) if pool[i] == arch) for arch in chosen.archs]
+    assert chosen.archs == [order[place] for place in spread_places(len(pool), 10)]
+    assert chosen.reward == [scores.reward[pool.index(arch)] for arch in chosen.archs]
+
+
+def test_one_network_is_one_witness(audited: Path) -> None:
+    folder = RunFolder(audited)
+    state = restored(folder.config(SearchConfig()), folder)
+    many = dataclasses.replace(state.config, audit=AuditConfig(networks=3000))
+    work = audit.Audit(state, Architecture("macro", (0,) * len(state.space.decisions)), many)
+    count = len({signature(state.space.graph(arch)) for arch in work.pool})
+    assert count == len(work.pool) == work.networks == work.trainings - 3
+    assert count <= len({signature(state.space.graph(arch)) for arch in all_archs(state.space)}) < 3000
+
+
+def test_where_every_training_fails_the_report_says_so(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    hopeless = ("--set", "full_training.sgd.lr_max=1e12")
+    result = enas("search", *TINY_OPTIONS, *TINY_AUDIT, *hopeless, "--output", run)
+    assert result.exit_code == 0 and "12 trainings failed, too many to tell anything" in result.output
+    assert checkpoint.read_json(run / "result.json")["audit"]["verdict"] == "unknown"
+    assert audit.assess(proxy([1.0, 2, 3]), [0.1, 0.2, 0.3], [0.2, 0.3], 1)["sentence"].startswith("there are 3 diff")
 
 
 def work_adds_up(run: Path) -> None:

@@ -72,9 +72,10 @@ class _Network:
 class FullTraining:
     """Scores architectures by training them in worker processes, with a cache in `folder`.
 
-    train, validation: the parts of data's training images that train children and judge them. runtime: of the
-    run; its threads are shared out among the workers. Enter it, or close it in the end. Raises UserError where the
-    cache cannot be read, where shared memory does not suffice, and where Ray is wanted and not to be had.
+    train, validation: the parts of data's training images that train children and judge them. runtime: of the run; its
+    threads are shared out among the workers. gives_up: whether it is an error that all children fail. Enter it, or
+    close it in the end. Raises UserError where the cache cannot be read, where shared memory does not suffice, and
+    where Ray is wanted and not to be had.
     """
 
     def __init__(
@@ -88,9 +89,10 @@ class FullTraining:
         seed: int,
         folder: Path,
         train_child: Train = train_child,
+        gives_up: bool = True,
     ) -> None:
         self.space, self.settings, self.seed, self.folder = space, settings, seed, folder
-        self.data, self.train, self.runtime = data, train, runtime
+        self.data, self.train, self.runtime, self.gives_up = data, train, runtime, gives_up
         self.graph: Callable[[Architecture], Graph] = functools.lru_cache(maxsize=4096)(space.graph)
         self.images = len(validation)
         self.trained = 0  # epochs, in this session
@@ -252,10 +254,10 @@ class FullTraining:
         return Judgement(*best, until)
 
     def _check_failures(self, judgements: dict[str, Judgement]) -> None:
-        """Raise UserError where all children of the run so far have failed, and there were enough of them."""
+        """Raise UserError where all children so far have failed, there were enough of them, and it matters."""
         failures = {name: judged.failure for name, judged in judgements.items() if judged.failure is not None}
         self._succeeded = self._succeeded or len(failures) < len(judgements)
-        if self._succeeded or not failures:
+        if self._succeeded or not failures or not self.gives_up:
             return
         self._failed |= failures
         alike = len({failure.kind for failure in self._failed.values()}) == 1
