@@ -27,7 +27,7 @@ from enas.records import DeriveRecord, FinalistRecord, Record, difference, sprea
 from enas.results import search_result
 from enas.runtime import derived_seed, generator
 from enas.scoring import ProxyScores
-from enas.spaces import Architecture, SearchSpace
+from enas.spaces import Architecture, LimitedSpace, SearchSpace
 from enas.standalone import OutOfMemory, Standalone
 from enas.training import UNLIMITED, Batch
 
@@ -134,9 +134,12 @@ def _measured_effects(state: Search) -> Effects:
 
 
 def _best(space: SearchSpace, effects: Effects, archs: list[Architecture]) -> Architecture:
-    """The best by effects that climbing from the best of `archs` finds: of all, where every decision is active."""
+    """The best by effects that climbing from the best of `archs` finds: of all, where every decision is active and
+    there is no limit. Within limits one choice has to be cheaper before another can be dearer: two change at once.
+    """
     start = archs[int(effects.predict(archs).argmax())]
-    return searchers.climbed(space, start, lambda arch: effects.predict([arch]).item())
+    at_once = 2 if isinstance(space, LimitedSpace) else 1
+    return searchers.climbed(space, start, lambda arch: effects.predict([arch]).item(), at_once)
 
 
 def _untrained(state: Search, archs: list[Architecture]) -> list[float]:

@@ -19,6 +19,7 @@ from enas.cost import cost
 from enas.errors import UserError
 from enas.evaluators import Evaluator, OnWork
 from enas.interrupts import Keeper, StopRequest
+from enas.limits import limited
 from enas.objective import Scores, rewards
 from enas.records import Child, GenerationRecord, collapse_warning, mean
 from enas.results import search_result
@@ -60,7 +61,8 @@ class Generations:
         identity: dict[str, str],
         stop: StopRequest | None = None,
     ) -> None:
-        self.config, self.space, self.evaluator = run_config, space, evaluator
+        self.config, self.evaluator = run_config, evaluator
+        self.space = space = limited(space, run_config.objective)
         self.folder, self.runtime, self.identity = folder, runtime, identity
         self.searcher = searchers.build(space, run_config, generator(run_config.seed, "searcher"), evaluator.network)
         self.judged: dict[str | int, Judged] = {}  # by network, in the order of evaluation
@@ -192,6 +194,7 @@ class Generations:
     def _record(self, children: list[Child], told: Told) -> GenerationRecord:
         best = self.best
         draws = generator(self.config.seed, f"policy/{self.number}")
+        spaces.allowed_share(self.space)
         policy = self.searcher.sample(POLICY_SAMPLE, draws)
         figures, uniform = self.searcher.policy(policy), spaces.uniform_entropies(self.space)
         shares = spaces.choice_shares(self.space, policy)
@@ -216,6 +219,7 @@ class Generations:
             choice_shares=shares,
             probabilities=figures.probabilities,
             warning=collapse_warning(shares),
+            feasible_share=spaces.allowed_share(self.space),
             flops=self.flops,
             elapsed_s=self.elapsed_s,
         )

@@ -18,6 +18,7 @@ from enas.data import DataSet, evaluation_batches, random_batch, split, training
 from enas.errors import UserError
 from enas.evaluators import SharedWeights
 from enas.interrupts import Keeper, StopRequest
+from enas.limits import limited
 from enas.objective import rewards
 from enas.ops import Noise
 from enas.plan import TRAINING_COST, Work, weight_steps
@@ -57,7 +58,7 @@ class Search:
         self.config = run_config  # with the present sizes: a time budget may change them on the way
         self.data, self.folder, self.runtime = data, folder, runtime
         self.on_work, self.on_resume = on_work, on_resume
-        self.space = spaces.build(run_config.space, data.input_shape, data.num_classes)
+        self.space = limited(spaces.build(run_config.space, data.input_shape, data.num_classes), run_config.objective)
         self.train, self.validation = split(
             data.train, run_config.data.validation_fraction, run_config.data.split_seed, classes=data.classes
         )
@@ -208,7 +209,9 @@ class Search:
         assert weights is not None, "an epoch ends after both its phases"
         n = self.config.derive.random_per_epoch
         draws = self.draws(f"comparison/{self.epoch}")
+        spaces.allowed_share(self.space)
         policy = self.searcher.sample(n, draws)
+        feasible = spaces.allowed_share(self.space)
         random = searchers.uniform(self.space, n, draws)
         batch = self.validation_batch(self.config.derive.images_per_epoch, f"comparison images/{self.epoch}")
         accuracy = self.evaluator.score(policy + random, [batch]).accuracy.tolist()
@@ -249,6 +252,7 @@ class Search:
             best_arch=spaces.to_text(self.space, policy[best]),
             best_proxy_accuracy=accuracy[best],
             warning=collapse_warning(shares),
+            feasible_share=feasible,
             flops=self.flops,
             elapsed_s=self.elapsed_s,
         )

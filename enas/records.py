@@ -62,6 +62,7 @@ class EpochRecord:
     best_arch: str  # highest proxy accuracy of the sample
     best_proxy_accuracy: float
     warning: str | None
+    feasible_share: float | None  # of what the searcher drew for that sample: within the limits; None: there are none
     flops: float  # of all training and scoring so far: two for each multiply-accumulate, backward twice forward
     elapsed_s: float
     time_s: float = field(default_factory=time.time)
@@ -130,6 +131,7 @@ class GenerationRecord:
     choice_shares: dict[str, dict[str, float]]
     probabilities: dict[str, list[float]]
     warning: str | None
+    feasible_share: float | None  # of what the searcher drew for that sample: within the limits; None: there are none
     flops: float  # of all training and scoring so far: two for each multiply-accumulate, backward twice forward
     elapsed_s: float
     time_s: float = field(default_factory=time.time)

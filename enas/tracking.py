@@ -40,6 +40,7 @@ EPOCH_SCALARS = {
     "proxy_accuracy/random": "random_proxy_accuracy",
     "proxy_accuracy/best": "best_proxy_accuracy",
     "cost/flops": "flops",
+    "cost/feasible_share": "feasible_share",
     "speed/images_per_s": "images_per_s",
     "speed/child_images_per_s": "child_images_per_s",
     "speed/architectures_per_s": "architectures_per_s",
@@ -54,6 +55,7 @@ GENERATION_SCALARS = {
     "best/accuracy": "best_accuracy",
     "children/failed": "failed",
     "cost/flops": "flops",
+    "cost/feasible_share": "feasible_share",
 }
 RETRAIN_SCALARS = {
     "retrain/loss": "train_loss",

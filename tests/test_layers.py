@@ -38,7 +38,7 @@ LEVELS = (
         "effects",
     ),
     ("supernet", "network", "searchers"),
-    ("training", "standalone", "naswot"),
+    ("training", "standalone", "naswot", "limits"),
     ("evaluators",),
     (
         "search_checkpoint",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from enas import spaces
 from enas import supernet as supernet_module
-from enas.config import MacroOptions, SgdConfig
+from enas.config import MacroOptions, NasBench201Options, NasBenchMacroOptions, SgdConfig
 from enas.cost import cost
 from enas.errors import UserError
 from enas.graph import signature
@@ -31,7 +31,7 @@ from enas.tables.accuracies import all_choices
 from enas.tables.nasbench_macro import networks
 from enas.training import sgd
 from tests.samples import CELLS, CHAINS, cell_sample, macro_sample
-from tests.test_cli import enas, fails
+from tests.test_cli import enas
 from tests.test_cost import counted
 from tests.test_draw import check_layout
 from tests.test_search import TINY
@@ -235,9 +235,12 @@ def test_a_code_stands_for_the_network_that_its_graph_is() -> None:
 
 
 @BOTH
-def test_spaces_do_not_scale_and_refuse_images_that_vanish(make: Any) -> None:
-    with pytest.raises(UserError, match="does not scale, but got depth, width"):
-        make().scaled(width=8, depth=2)
+def test_spaces_scale_and_refuse_images_that_vanish(make: Any) -> None:
+    with pytest.raises(UserError, match="scales by width (and depth|alone), but got layers"):
+        make().scaled(width=8, layers=2)
+    wide, arch = make().scaled(width=8), random_archs(make(), 1)[0]
+    assert wide.options.width == 8 and wide.decisions == make().decisions
+    assert cost(wide.graph(arch)).macs > cost(make().graph(arch)).macs
     smallest = 4 if make is nasbench201 else 8
     with pytest.raises(UserError, match=f"at least {smallest} pixels"):
         make((3, smallest - 1, 32))
@@ -434,7 +437,8 @@ def test_show(text: str, expected: str, tmp_path: Any) -> None:
     shown = enas("show", text, "--output", tmp_path / "a.svg")
     assert shown.exit_code == 0 and expected in shown.output
     assert (tmp_path / "a.svg").stat().st_size > 1000
-    fails("show", text, "--width", "8", match="does not scale")
+    smaller = enas("show", text, "--width", "8", "--json")
+    assert 0 < json.loads(smaller.output)["params"] < json.loads(enas("show", text, "--json").output)["params"]
 
 
 @pytest.mark.parametrize(
@@ -453,4 +457,17 @@ def test_a_search_and_its_retraining(name: str, options: list[str], tmp_path: An
     assert enas("retrain", tmp_path / "run", *recipe).exit_code == 0
     again = enas("evaluate", tmp_path / "run" / "retrain", "--data", "digits", "--precision", "float32", "--json")
     assert json.loads(again.output)["arch"] == values["text"]
-    fails("retrain", tmp_path / "run", "--width", "8", "--output", tmp_path / "wide", match="does not scale")
+    wide = [*recipe, "--width", "8", "--output", tmp_path / "wide"]
+    assert enas("retrain", tmp_path / "run", *wide).exit_code == 0
+    params = [json.loads((tmp_path / name / "result.json").read_text())["params"] for name in ("run/retrain", "wide")]
+    assert params[0] < params[1]
+
+
+def test_scaled_to_the_published_sizes() -> None:
+    """The presets search smaller networks than the published ones."""
+    small = nasbench_macro((3, 32, 32), 10, width=8, head=256)
+    assert small.scaled(width=32).options == NasBenchMacroOptions()
+    small201 = nasbench201((3, 32, 32), 10, width=16, cells_per_stage=1)
+    assert small201.scaled(depth=5).options == NasBench201Options()
+    with pytest.raises(UserError, match="scales by width alone, but got depth"):
+        small.scaled(depth=2)

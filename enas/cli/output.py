@@ -70,6 +70,8 @@ def print_found(path: Path, result: dict[str, Any]) -> None:
         best = result["finalists"][0]
         click.echo(f"architecture  {result['text']}")
         click.echo(f"costs         {best['params']:,} parameters, {best['macs']:,} MACs")
+        if result.get("limits") is not None:
+            click.echo(f"limits        {limits_line(result['limits'])}")
         if result["random_baseline"] is None:
             _print_judged(result, best)
         else:
@@ -77,6 +79,13 @@ def print_found(path: Path, result: dict[str, Any]) -> None:
         if result.get("audit") is not None:
             print_audit(result["audit"])
         click.echo(f"time          {duration(result['elapsed_s'])}")
+
+
+def limits_line(report: dict[str, Any]) -> str:
+    """What the found network costs beside the limits that it had to keep."""
+    sizes = [f"{name} {report[name]}" for name in ("width", "depth") if report[name] is not None]
+    costs = [f"{each['found']:,} {name} of {each['limit']:,.0f}" for name, each in report["costs"].items()]
+    return ", ".join(costs) + (f", with {' and '.join(sizes)}" if sizes else "")
 
 
 def print_audit(report: dict[str, Any]) -> None:

@@ -14,9 +14,9 @@ from enas.cli.audit import with_audit
 from enas.cli.jobs import searching
 from enas.cli.output import print_search_result
 from enas.cli.searches import begun_seeds, search_seeds
-from enas.cli.targets import default_folder
+from enas.cli.targets import default_folder, recipe
 from enas.cli.work import interruptible, resumed, work
-from enas.config import PRESETS, SEARCHABLE, SearchConfig, judged_alone
+from enas.config import COSTS, LIMIT, PRESETS, SEARCHABLE, RetrainConfig, SearchConfig, judged_alone
 from enas.errors import UserError
 
 # The settings that an evaluator does not heed, by the beginning of their path.
@@ -33,6 +33,13 @@ def search_options(command: Callable[..., Any]) -> Callable[..., Any]:
         (
             options.settings(SearchConfig),
             click.option("--space", type=click.Choice(SEARCHABLE), help="search space (default: macro)"),
+            click.option(
+                "--limit",
+                "limits",
+                multiple=True,
+                metavar="COST=NUMBER",
+                help=f"most that a network may cost, of {', '.join(COSTS)}: nothing above it is proposed or judged",
+            ),
             click.option("--output", type=click.Path(path_type=Path), help="run folder (default: runs/<date>-<space>)"),
             click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="continue the run in RUN"),
         )
@@ -47,6 +54,7 @@ def search_settings(
     config_file: Path | None,
     assignments: tuple[str, ...],
     space: str | None,
+    limits: tuple[str, ...],
     output: Path | None,
     resume: Path | None,
     others: tuple[Any, ...] = (),
@@ -54,9 +62,10 @@ def search_settings(
 ) -> tuple[SearchConfig, Path]:
     """Configuration and folder of a new search, or of the one to resume. others: further options that were given."""
     if resume is not None:
-        given = (config_file, assignments, preset, space, output, *others)
+        given = (config_file, assignments, preset, space, limits, output, *others)
         return resumed(SearchConfig(), resume, fields, given), resume
     name, values = options.preset_and_file(preset, space, options.read_toml(config_file))
+    assignments = (*map(_limit, limits), *assignments)
     for assignment in assignments:
         if assignment.partition("=")[0].strip() == "preset":
             raise UserError(f"a preset must be given with --preset, but got --set {assignment}; --set changes no sizes")
@@ -76,6 +85,23 @@ def search_settings(
     if run_config.space.name not in SEARCHABLE:
         raise UserError(f"space must be one of {', '.join(SEARCHABLE)}, but {run_config.space.name} has no decisions")
     return run_config, output or default_folder(run_config.space.name)
+
+
+def limits_of_retrained(run_config: SearchConfig, retrained: RetrainConfig) -> SearchConfig:
+    """The configuration with limits about the networks as they are retrained, where it does not say otherwise."""
+    objective = run_config.objective
+    if not objective.limits or objective.width is not None or objective.depth is not None:
+        return run_config
+    sizes = {"width": retrained.width, "depth": retrained.depth}
+    return config.update(run_config, {"objective": sizes})  # type: ignore[no-any-return]
+
+
+def _limit(text: str) -> str:
+    """The setting that a --limit stands for."""
+    name, _, value = (part.strip() for part in text.partition("="))
+    if name not in COSTS or not value:
+        raise UserError(f"--limit must be one of {', '.join(f'{cost}=NUMBER' for cost in COSTS)}, but got {text!r}")
+    return f"objective.{LIMIT}{name}={value}"
 
 
 def _check_heeded(typed: Mapping[str, str], run_config: SearchConfig) -> None:
@@ -118,6 +144,8 @@ def search(print_config: bool, seeds: int | None, resume: Path | None, **given: 
     its own folder below the output folder, and the result there says what they have in common.
     """
     run_config, path = search_settings(resume=resume, others=(seeds,), **given)
+    if resume is None:
+        run_config = limits_of_retrained(run_config, recipe(run_config))
     if print_config:
         click.echo(options.to_toml(config.to_dict(run_config)))
         return

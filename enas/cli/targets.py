@@ -79,7 +79,11 @@ def recipe(run_config: SearchConfig, preset: str | None = None, side: int | None
         else:
             text = f"warning: retraining goes without the preset's cutout of {cutout}: the images have {side} pixels"
             click.echo(text, err=True)
-    return config.update(base, {"data": images, "space": config.to_dict(run_config.space)})  # type: ignore[no-any-return]
+    # what was searched within limits is retrained at the size that they are about
+    sizes = {name: size for name in ("width", "depth") if (size := getattr(run_config.objective, name)) is not None}
+    return config.update(  # type: ignore[no-any-return]
+        base, {"data": images, "space": config.to_dict(run_config.space), **sizes}
+    )
 
 
 def for_network(base: RetrainConfig, arch: str | None, reference: str | None) -> RetrainConfig:

@@ -14,6 +14,8 @@ from enas.config.plain import check, from_text, space_options, to_dict, update
 from enas.config.presets import PRESETS, judged_alone
 from enas.config.searchers import SEARCHERS, ControllerConfig, EvolutionConfig, LocalSearchConfig, TpeConfig
 from enas.config.settings import (
+    COSTS,
+    LIMIT,
     AuditConfig,
     DataConfig,
     DeriveConfig,
@@ -38,12 +40,14 @@ from enas.config.training import SgdConfig, StandaloneConfig, WeightsConfig
 __all__ = [
     "AuditConfig",
     "Budget",
+    "COSTS",
     "ChainOptions",
     "ControllerConfig",
     "DataConfig",
     "DeriveConfig",
     "EvolutionConfig",
     "FullTrainingConfig",
+    "LIMIT",
     "LocalSearchConfig",
     "MacroOptions",
     "MicroOptions",

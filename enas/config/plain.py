@@ -98,6 +98,7 @@ def check(config: SearchConfig | RetrainConfig) -> None:
         config.space.check()
     if isinstance(config, SearchConfig):
         _check_evaluator(config)
+        _check_limits(config)
         _check_sampling(config)
         _check_audit(config)
     if isinstance(config, SearchConfig) and config.budget is not None:
@@ -138,11 +139,26 @@ def _check_evaluator(config: SearchConfig) -> None:
         )
 
 
+def _check_limits(config: SearchConfig) -> None:
+    """Raise UserError where a size is given for limits that are none."""
+    objective = config.objective
+    for name in ("width", "depth"):
+        if getattr(objective, name) is not None and not objective.limits:
+            raise UserError(
+                f"objective.{name} is about the networks that limits are for, but there is no limit; give --limit too, "
+                "or leave it out"
+            )
+
+
 def _check_sampling(config: SearchConfig) -> None:
     """Raise UserError for a way to draw uniform architectures that cannot be had, or that nothing would use."""
     sampling, together = config.weights.sampling, config.weights.architectures_per_step
     if sampling == "independent" or config.evaluator != "shared-weights":
         return
+    if sampling == "fair" and config.objective.limits:
+        raise UserError(
+            "--sampling fair makes all choices equally often, which no --limit lets it; leave one of the two out"
+        )
     if sampling == "sandwich" and together < 2:
         raise UserError(
             "--sampling sandwich needs at least two architectures in a step, the largest one being always the first, "

@@ -20,6 +20,8 @@ from enas.config.training import StandaloneConfig, WeightsConfig
 from enas.errors import UserError
 
 LEAST_AUDITED = 10  # networks below which the interval of a rank correlation says nothing
+COSTS = ("params", "macs")  # that can be limited
+LIMIT = "limit_"  # how the names of the settings begin that limit them
 EVALUATORS = ("shared-weights", "full-training", "table")
 
 
@@ -74,7 +76,7 @@ class DataConfig(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveConfig(Checked):
-    """What the controller maximises."""
+    """What the controller maximises, and what a network may cost."""
 
     metric: str = setting(
         "accuracy",
@@ -86,6 +88,24 @@ class ObjectiveConfig(Checked):
     # 0.31 a quarter. That suits children trained to the end; accuracies under shared weights lie in the middle,
     # where it would mostly change the size of the advantage. Searchers that only compare rewards do not notice.
     power: float = setting(1.0, "the reward is raised to this power (ENAS: 1, Zoph & Le: 3)", above=0, high=100)
+    limit_params: float | None = setting(None, "most parameters that a network may have (none: no limit)", above=0)
+    limit_macs: float | None = setting(None, "most MACs for an image that a network may take (none: no limit)", above=0)
+    width: int | None = setting(
+        None,
+        "channels of the first stage of the networks that limits are about, as enas retrain --width builds them "
+        "(default: the preset's retraining's, else as searched)",
+        low=2,
+        high=4096,
+    )
+    depth: int | None = setting(
+        None, "the same for --depth, cells in each stage (default: the preset's retraining's)", low=1, high=32
+    )
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The limits that are set, by the name of the cost."""
+        found = {name: getattr(self, LIMIT + name) for name in COSTS}
+        return {name: limit for name, limit in found.items() if limit is not None}
 
 
 @dataclass(frozen=True, kw_only=True)

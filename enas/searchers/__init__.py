@@ -18,7 +18,19 @@ import dataclasses
 import torch
 
 from enas.config import EvolutionConfig, SearchConfig
-from enas.searchers.base import Network, Policy, Proposal, Searcher, Told, climbed, fair, observed, sandwich, uniform
+from enas.searchers.base import (
+    Network,
+    Policy,
+    Proposal,
+    Searcher,
+    Told,
+    allowed,
+    climbed,
+    fair,
+    observed,
+    sandwich,
+    uniform,
+)
 from enas.searchers.evolution import POPULATION, Evolution
 from enas.searchers.local_search import LocalSearch
 from enas.searchers.random import Random
@@ -38,6 +50,7 @@ __all__ = [
     "Told",
     "Tpe",
     "advantages",
+    "allowed",
     "build",
     "climbed",
     "fair",

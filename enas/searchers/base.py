@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from enas.spaces import Architecture, SearchSpace, active, settled
+from enas.spaces import Architecture, LimitedSpace, SearchSpace, active, allows, excess, settled
 
 TRIES = 50  # times that a searcher draws, and as often uniformly, before a network is proposed again
 SURPLUS = 100  # uniform architectures beyond those needed, so that the last ones of a small space are found
@@ -77,8 +78,42 @@ class Searcher(Protocol):
 
 
 def uniform(space: SearchSpace, n: int, generator: torch.Generator) -> list[Architecture]:
-    """n architectures, each active decision uniform over its choices."""
-    return architectures(space, _draw(space, n, generator))
+    """n architectures, each active decision uniform over its choices; of those that the space allows."""
+    return allowed(space, n, lambda k: architectures(space, _draw(space, k, generator)), generator)
+
+
+def allowed(
+    space: SearchSpace, n: int, draw: Callable[[int], Sequence[Architecture]], generator: torch.Generator
+) -> list[Architecture]:
+    """n architectures of draw(k), which gives k, that stay within the space's limits: others are drawn instead.
+
+    Where TRIES rounds find too few, the last ones are some that do not, changed until they do. What is kept has the
+    distribution of `draw` under the condition that it is allowed: log-probabilities are too small by one number,
+    which cancels where advantages of a batch have the mean 0.
+    """
+    if not isinstance(space, LimitedSpace):
+        return list(draw(n))
+    found: list[Architecture] = []
+    for round in range(TRIES):
+        missing = n - len(found)
+        if not missing:
+            break
+        drawn = draw(missing if round == 0 else missing + SURPLUS)
+        kept = [arch for arch in drawn if allows(space, arch)]
+        space.drawn, space.kept = space.drawn + len(drawn), space.kept + len(kept)
+        found += kept[:missing]
+    missing = n - len(found)
+    return found + [shrunk(space, arch, generator) for arch in (draw(missing) if missing else ())]
+
+
+def shrunk(space: LimitedSpace, arch: Architecture, generator: torch.Generator) -> Architecture:
+    """`arch` with some choices changed at random, each so that it exceeds the limits by less, until they allow it."""
+    while not allows(space, arch):
+        options, least = alternatives(space, arch), excess(space, arch)
+        order: list[int] = torch.randperm(len(options), generator=generator).tolist()
+        nearby = (changed(space, arch, *options[i], generator) for i in order)
+        arch = next((other for other in nearby if excess(space, other) < least), space.example)
+    return arch
 
 
 def fair(space: SearchSpace, steps: int, per_step: int, generator: torch.Generator) -> list[Architecture]:
@@ -104,15 +139,29 @@ def sandwich(
     return [arch for step in range(steps) for arch in (largest, *rest[step * others : (step + 1) * others])]
 
 
-def climbed(space: SearchSpace, start: Architecture, value: Callable[[Architecture], float]) -> Architecture:
-    """The architecture to which the steepest changes of one choice lead from `start`, as long as the value rises."""
+def climbed(
+    space: SearchSpace, start: Architecture, value: Callable[[Architecture], float], at_once: int = 1
+) -> Architecture:
+    """The architecture to which the steepest changes of up to `at_once` choices lead from `start`, as long as the value
+    rises and the space allows them."""
     arch = start
     while True:
-        nearby = [settled(space, [*arch.choices[:d], k, *arch.choices[d + 1 :]]) for d, k in alternatives(space, arch)]
-        best = max(nearby, key=value, default=arch)
-        if value(best) <= value(arch):
+        least, nearby = value(arch), {other: value(other) for other in _near(space, arch, at_once)}
+        better = sorted((other for other in nearby if nearby[other] > least), key=lambda other: -nearby[other])
+        best = next((other for other in better if allows(space, other)), None)
+        if best is None:
             return arch
         arch = best
+
+
+def _near(space: SearchSpace, arch: Architecture, at_once: int) -> Iterator[Architecture]:
+    """All architectures that differ from `arch` in 1 to `at_once` choices, and in what follows from those."""
+    changes = alternatives(space, arch)
+    for count in range(1, at_once + 1):
+        for some in itertools.combinations(changes, count):
+            if len({d for d, _ in some}) == count:
+                choices = dict(enumerate(arch.choices)) | dict(some)
+                yield settled(space, list(choices.values()))
 
 
 def changed(space: SearchSpace, arch: Architecture, d: int, choice: int, generator: torch.Generator) -> Architecture:
@@ -201,8 +250,8 @@ class Unrepeated:
         self._proposed: dict[Hashable, Architecture] = {}
 
     def is_new(self, arch: Architecture) -> bool:
-        """Whether it may be proposed."""
-        return self.network is None or self.network(arch) not in self._proposed
+        """Whether it may be proposed: it is within the space's limits, and no repetition."""
+        return allows(self.space, arch) and (self.network is None or self.network(arch) not in self._proposed)
 
     def admit(self, arch: Architecture) -> bool:
         """Whether it may be proposed. Then it is, and not again."""
@@ -214,7 +263,8 @@ class Unrepeated:
     def take(
         self, n: int, draw: Callable[[int], Sequence[Architecture]], generator: torch.Generator
     ) -> list[Architecture]:
-        """n architectures: new ones of draw(k), which gives k or more, then new ones from all over the space.
+        """n architectures: new ones of draw(k), which gives k or more that are allowed, then new ones from all over
+        the space.
 
         Where that finds too few, as when the space is exhausted, the rest are repetitions.
         """

@@ -18,6 +18,7 @@ from enas.searchers.base import (
     Proposal,
     Told,
     Unrepeated,
+    allowed,
     mutated,
     observed,
     restored,
@@ -74,7 +75,7 @@ class Evolution:
 
     def _children(self, n: int, generator: torch.Generator) -> list[Architecture]:
         """Mutated winners of tournaments, or now and then uniform architectures; these alone without a population."""
-        return [self._child(generator) for _ in range(n)]
+        return allowed(self.space, n, lambda k: [self._child(generator) for _ in range(k)], generator)
 
     def _child(self, generator: torch.Generator) -> Architecture:
         share, members = self.config.random_share, self.population

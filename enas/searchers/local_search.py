@@ -21,6 +21,7 @@ from enas.searchers.base import (
     Proposal,
     Told,
     Unrepeated,
+    allowed,
     alternatives,
     below,
     changed,
@@ -72,8 +73,12 @@ class LocalSearch:
             return uniform(self.space, n, generator)
         arch = self.centre.arch
         changes = alternatives(self.space, arch)
-        draws = [below(1 + len(changes), generator) for _ in range(n)]
-        return [changed(self.space, arch, *changes[i - 1], generator) if i else arch for i in draws]
+
+        def draw(k: int) -> list[Architecture]:
+            draws = [below(1 + len(changes), generator) for _ in range(k)]
+            return [changed(self.space, arch, *changes[i - 1], generator) if i else arch for i in draws]
+
+        return allowed(self.space, n, draw, generator)
 
     def ask(self, n: int) -> list[Proposal]:
         again = self.centre is not None and self.unrepeated.network is None and n > 1

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from enas.config import ControllerConfig
 from enas.controller import Controller, Rollout
-from enas.searchers.base import Network, Policy, Proposal, Told, Unrepeated, architectures, restored
+from enas.searchers.base import Network, Policy, Proposal, Told, Unrepeated, allowed, architectures, restored
 from enas.spaces import Architecture, SearchSpace
 
 RATIO_CLIP = 0.2  # how far a stale proposal's probability ratio may pull (PPO's usual bound)
@@ -85,7 +85,10 @@ class Reinforce:
         self.asked = 0
 
     def sample(self, n: int, generator: torch.Generator) -> list[Architecture]:
-        return architectures(self.space, self.controller.sample(n, generator).choices)
+        def draw(k: int) -> list[Architecture]:
+            return architectures(self.space, self.controller.sample(k, generator).choices)
+
+        return allowed(self.space, n, draw, generator)
 
     def ask(self, n: int) -> list[Proposal]:
         # a batch costs little more than one: where repetitions are left out, one draw should be enough

@@ -19,7 +19,19 @@ from torch import Tensor
 
 from enas.config import TpeConfig
 from enas.errors import UserError
-from enas.searchers.base import NAN, Network, Policy, Proposal, Told, Unrepeated, below, mutated, observed, seen
+from enas.searchers.base import (
+    NAN,
+    Network,
+    Policy,
+    Proposal,
+    Told,
+    Unrepeated,
+    allowed,
+    below,
+    mutated,
+    observed,
+    seen,
+)
 from enas.spaces import Architecture, SearchSpace, active
 
 SEEDS = 2**31 - 1
@@ -45,7 +57,11 @@ class Tpe:
     def sample(self, n: int, generator: torch.Generator) -> list[Architecture]:
         """What `ask` would propose now, suggested in a copy of the study."""
         study = copy.deepcopy(self.study)
-        return [self._suggestion(study, below(SEEDS, generator))[1] for _ in range(n)]
+
+        def draw(k: int) -> list[Architecture]:
+            return [self._suggestion(study, below(SEEDS, generator))[1] for _ in range(k)]
+
+        return allowed(self.space, n, draw, generator)
 
     def ask(self, n: int) -> list[Proposal]:
         return [self._propose() for _ in range(n)]
@@ -76,7 +92,8 @@ class Tpe:
         return Proposal(id, arch, NAN, 0)
 
     def _near(self, arch: Architecture) -> list[Architecture]:
-        return [mutated(self.space, arch, self.generator)]
+        draw, generator = lambda k: [mutated(self.space, arch, self.generator) for _ in range(k)], self.generator
+        return allowed(self.space, 1, draw, generator)
 
     def _suggestion(self, study: Any, seed: int) -> tuple[Any, Architecture]:
         """A new trial of the study, and its architecture."""

@@ -32,6 +32,7 @@ from enas.spaces.base import (
     validate,
 )
 from enas.spaces.chain import ChainSpace
+from enas.spaces.limited import LimitedSpace, allowed_share, allows, excess
 from enas.spaces.macro import MacroSpace
 from enas.spaces.micro import MicroSpace
 from enas.spaces.nasbench201 import NasBench201Space
@@ -42,6 +43,7 @@ __all__ = [
     "Architecture",
     "ChainSpace",
     "Decision",
+    "LimitedSpace",
     "MacroSpace",
     "MicroSpace",
     "NasBench201Space",
@@ -49,8 +51,11 @@ __all__ = [
     "ResNet20Space",
     "SearchSpace",
     "active",
+    "allowed_share",
+    "allows",
     "build",
     "choice_shares",
+    "excess",
     "from_json",
     "from_text",
     "options_for",

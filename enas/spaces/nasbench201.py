@@ -13,6 +13,7 @@ All 15,625 cells count as networks of their own, as published, although they are
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -82,11 +83,13 @@ class NasBench201Space:
         return [*lines, f"published as {to_published(arch)}"]
 
     def scaled(self, **changes: Any) -> NasBench201Space:
-        """Refused: what is known of a cell is known of this network."""
-        raise UserError(
-            f"space {self.name} has one network for each cell and does not scale, but got "
-            f"{', '.join(sorted(changes))}; set space.width or space.cells_per_stage instead"
-        )
+        """The space with another `width` or `depth`, the number of cells in each stage."""
+        unknown = set(changes) - {"width", "depth"}
+        if unknown:
+            raise UserError(f"space {self.name} scales by width and depth, but got {', '.join(sorted(unknown))}")
+        names = {"width": "width", "depth": "cells_per_stage"}
+        options = dataclasses.replace(self.options, **{names[name]: value for name, value in changes.items()})
+        return dataclasses.replace(self, options=options)
 
     def sketches(self, arch: Architecture) -> tuple[Sketch, ...]:
         names = [_label(node) for node in range(4)]

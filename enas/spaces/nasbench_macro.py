@@ -11,6 +11,7 @@ identity has no place of its own, so that the 6,561 codes are only 3,969 differe
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ OPERATIONS = ("identity", "mbconv_3x3_e3", "mbconv_5x5_e6")  # in the published 
 STAGES = (2, 3, 3)  # layers
 LAYERS = sum(STAGES)
 FIRST_OF_STAGE = tuple(1 + sum(STAGES[:stage]) for stage in range(len(STAGES)))
+HEAD = 40  # times the width, channels of the published head
 SMALLEST_IMAGE = 8  # three stages leave one pixel
 NAME = NasBenchMacroOptions.name
 
@@ -80,11 +82,12 @@ class NasBenchMacroSpace:
         return lines
 
     def scaled(self, **changes: Any) -> NasBenchMacroSpace:
-        """Refused: what is known of a code is known of this network."""
-        raise UserError(
-            f"space {self.name} has one network for each code and does not scale, but got "
-            f"{', '.join(sorted(changes))}; set space.width instead"
-        )
+        """The space with another `width` and a head in the published proportion to it; depth is fixed."""
+        unknown = set(changes) - {"width"}
+        if unknown:
+            raise UserError(f"space {self.name} scales by width alone, but got {', '.join(sorted(unknown))}")
+        width = changes.get("width", self.options.width)
+        return dataclasses.replace(self, options=dataclasses.replace(self.options, width=width, head=HEAD * width))
 
     def sketches(self, arch: Architecture) -> tuple[Sketch, ...]:
         stem = before = stem_shape(self.input_shape, self.options.width)

@@ -1,0 +1,241 @@
+"""Limits of cost: nothing above them is proposed, whoever searches, and what is below them comes as often as before."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from enas import checkpoint, config, spaces
+from enas.config import SEARCHERS, ObjectiveConfig, SearchConfig
+from enas.cost import cost
+from enas.data import DataSet, load
+from enas.effects import Effects
+from enas.errors import UserError
+from enas.limits import limited
+from enas.runs import RunFolder
+from enas.searchers import advantages, allowed, build, climbed, reinforce_loss, uniform
+from enas.spaces import Architecture, LimitedSpace, SearchSpace
+from tests.test_all_searchers import SETTINGS, identity, told
+from tests.test_cli import TINY_OPTIONS, enas, fails
+from tests.test_search import assert_same_run, run, tiny
+from tests.test_searchers import PLAIN, gradient, part_of, policy
+from tests.toys import Toy, all_archs, as_tensor, chain, macro, micro, nasbench_macro, random_archs, seeded
+
+
+def macs(space: SearchSpace, arch: Architecture) -> int:
+    return cost(space.graph(arch)).macs
+
+
+def below_median(space: SearchSpace) -> ObjectiveConfig:
+    """A limit that about half of the uniform architectures keep."""
+    return ObjectiveConfig(limit_macs=float(sorted(macs(space, arch) for arch in random_archs(space, 41, 5))[20]))
+
+
+def within(space: SearchSpace, config: ObjectiveConfig) -> LimitedSpace:
+    found = limited(space, config)
+    assert isinstance(found, LimitedSpace)
+    return found
+
+
+@pytest.fixture(scope="module")
+def digits() -> DataSet:
+    return load(tiny().data, torch.device("cpu"))
+
+
+EACH_SPACE = pytest.mark.parametrize("space", [macro(3), micro(), chain(), nasbench_macro()], ids=lambda s: s.name)
+
+
+@EACH_SPACE
+def test_uniform_architectures_keep_the_limit_and_stay_uniform(space: SearchSpace) -> None:
+    objective = below_median(space)
+    small = within(space, objective)
+    drawn = uniform(small, 400, seeded())
+    assert all(macs(space, arch) <= objective.limit_macs for arch in drawn)
+    assert 0.3 < spaces.allowed_share(small) < 0.7
+    expected = [arch for arch in random_archs(space, 4000) if macs(space, arch) <= objective.limit_macs]
+    # the first decision shows whether the distribution is the one that rejection gives
+    ours, theirs = (torch.bincount(as_tensor(archs)[:, 0]) / len(archs) for archs in (drawn, expected))
+    assert torch.allclose(ours, theirs, atol=0.1)
+
+
+def test_without_a_limit_nothing_changes() -> None:
+    space = macro(3)
+    assert limited(space, ObjectiveConfig()) is space
+    assert spaces.allowed_share(space) is None and spaces.allows(space, random_archs(space, 1)[0])
+    loose = within(space, ObjectiveConfig(limit_params=1e12))
+    assert uniform(loose, 20, seeded()) == uniform(space, 20, seeded())
+    assert spaces.allowed_share(loose) == 1
+
+
+@EACH_SPACE
+def test_a_limit_that_hardly_anything_keeps(space: SearchSpace) -> None:
+    """Rejection alone would never end; what it leaves open is made small enough."""
+    least = min(macs(space, arch) for arch in random_archs(space, 2000, 3))
+    found = uniform(within(space, ObjectiveConfig(limit_macs=1.02 * least)), 20, seeded())
+    assert len(found) == 20 and all(macs(space, arch) <= 1.02 * least for arch in found)
+
+
+def test_two_limits_at_once() -> None:
+    space = macro(3)
+    counts = [cost(space.graph(arch)) for arch in random_archs(space, 200)]
+    objective = ObjectiveConfig(
+        limit_macs=float(sorted(c.macs for c in counts)[120]), limit_params=float(sorted(c.params for c in counts)[120])
+    )
+    found = [cost(space.graph(arch)) for arch in uniform(within(space, objective), 100, seeded())]
+    assert all(c.macs <= objective.limit_macs and c.params <= objective.limit_params for c in found)
+
+
+def test_an_impossible_limit_is_named_with_what_is_possible() -> None:
+    space = macro(3)
+    with pytest.raises(
+        UserError, match=r"within 10 MACs, but the smallest one found, macro:\S+, has [\d,]+ MACs; raise"
+    ):
+        limited(space, ObjectiveConfig(limit_macs=10))
+    with pytest.raises(UserError, match="within 2 parameters and 1,000,000 MACs"):
+        limited(space, ObjectiveConfig(limit_macs=1e6, limit_params=2))
+
+
+def test_limits_may_be_about_larger_networks() -> None:
+    space, objective = micro(width=4), ObjectiveConfig(limit_macs=7e5, width=8, depth=2)
+    large = space.scaled(width=8, depth=2)
+    found = uniform(within(space, objective), 50, seeded())
+    costs = [macs(large, arch) for arch in found]
+    assert max(costs) <= 7e5 < max(macs(large, arch) for arch in random_archs(space, 50))
+    with pytest.raises(UserError, match="scales by width alone"):
+        limited(macro(3), objective)
+
+
+@pytest.mark.parametrize("name", SEARCHERS)
+@pytest.mark.parametrize("network", [None, identity], ids=["repeats", "unrepeated"])
+def test_every_searcher_keeps_the_limit(name: str, network: None) -> None:
+    space = macro(3)
+    small = within(space, below_median(space))
+    searcher = build(small, config.update(SearchConfig(searcher=name), SETTINGS), seeded(), network)
+    for batch in range(12):
+        proposals = searcher.ask(5)
+        told(searcher, proposals)
+        archs = [proposal.arch for proposal in proposals] + searcher.sample(4, seeded(batch))
+        assert all(spaces.allows(small, arch) for arch in archs), batch
+
+
+def test_what_is_drawn_beyond_the_limit_does_not_bend_the_policy_gradient() -> None:
+    """Log-probabilities lack that of being allowed. Its gradient cancels in a batch: here exactly, over all pairs."""
+    controller, kept = policy(Toy()), as_tensor(all_archs(Toy())[:3])
+    values = torch.tensor([0.2, 0.9, 0.4], dtype=torch.float64)
+    rollout = controller.read(kept)
+    p = torch.softmax(rollout.log_probs, 0)
+    total = torch.zeros((), dtype=torch.float64)
+    for rows in map(list, itertools.product(range(3), repeat=2)):
+        advantage, _ = advantages(values[rows], None, PLAIN)
+        batch = part_of(rollout, rows)
+        loss = reinforce_loss(batch, batch.log_probs.detach(), advantage, PLAIN)
+        total = total + p.detach()[rows].prod() * loss
+    exact = gradient(controller, (p * values).sum())
+    assert exact.norm() > 0.01
+    torch.testing.assert_close(-gradient(controller, total), exact, rtol=0, atol=1e-10)
+
+
+def test_climbing_within_a_limit() -> None:
+    """One choice at a time gets stuck below the limit; two at a time find the best sum of effects here."""
+    space = nasbench_macro()
+    small = within(space, below_median(space))
+    archs = random_archs(space, 300)
+    effects = Effects(space, archs, torch.tensor([float(sum(arch.choices)) ** 0.5 for arch in archs]), low=1.0)
+
+    def value(arch: Architecture) -> float:
+        return effects.predict([arch]).item()
+
+    best = max((arch for arch in all_archs(space) if spaces.allows(small, arch)), key=value)
+    start = uniform(small, 1, seeded())[0]
+    assert value(climbed(small, start, value)) <= value(climbed(small, start, value, at_once=2)) == value(best)
+
+
+def test_draws_that_are_never_allowed_end() -> None:
+    space = macro(3)
+    small = within(space, below_median(space))
+    dear = max(all_archs(space), key=lambda arch: macs(space, arch))
+    found = allowed(small, 5, lambda k: [dear] * k, seeded())
+    assert len(found) == 5 and all(spaces.allows(small, arch) for arch in found)
+    assert found == allowed(small, 5, lambda k: [dear] * k, seeded())
+
+
+# ---- whole searches
+
+
+@pytest.mark.parametrize("criterion", ["own", "effects"])
+def test_a_search_within_a_limit_resumes_as_if_never_stopped(
+    tmp_path: Path,
+    digits: DataSet,
+    criterion: str,
+) -> None:
+    space = spaces.build(tiny().space, digits.input_shape, digits.num_classes)
+    limit = below_median(space).limit_macs
+    small = tiny(f"objective.limit_macs={limit}", f"derive.criterion={criterion}", "derive.effects_from=20")
+    whole = run(tmp_path / "whole", digits, small)
+    for record in whole.records():
+        if record["kind"] == "epoch":
+            assert 0 < record["feasible_share"] < 1
+            assert macs(space, spaces.from_text(record["best_arch"])) <= limit
+    result = checkpoint.read_json(whole.result)
+    assert all(finalist["macs"] <= limit for finalist in result["finalists"])
+    found = result["finalists"][0]["macs"]
+    assert result["limits"] == {"width": None, "depth": None, "costs": {"macs": {"limit": limit, "found": found}}}
+    run(tmp_path / "stopped", digits, small, stop_after=2)
+    assert_same_run(run(tmp_path / "stopped", digits, small), whole)
+
+
+def test_the_command_says_what_was_found_within_which_limits(tmp_path: Path) -> None:
+    command = ("search", *TINY_OPTIONS, "--output")
+    sizes = ("--set", "objective.width=8")
+    done = enas(*command, tmp_path / "run", "--limit", "params=9e3", "--limit", " macs = 1e6", *sizes)
+    assert done.exit_code == 0, done.output
+    line = next(line for line in done.output.splitlines() if line.startswith("limits "))
+    assert " params of 9,000" in line and " macs of 1,000,000, with width 8" in line
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert 0 < result["limits"]["costs"]["params"]["found"] <= 9000
+    assert "limits: " in enas("show", tmp_path / "run").output
+    # the network that the limit is about is the one that is retrained
+    assert "width = 8" in enas("retrain", tmp_path / "run", "--print-config").output
+
+
+def test_a_limit_is_about_the_network_that_the_preset_retrains() -> None:
+    printed = enas("search", "--preset", "cifar10-macro", "--limit", "macs=1e9", "--print-config").output
+    assert "limit_macs = 1000000000.0\nwidth = 96" in printed
+    printed = enas(
+        "run", "--data", "digits", "--limit", "macs=1e9", "--retrain-set", "width=24", "--print-config"
+    ).output
+    assert "limit_macs = 1000000000.0\nwidth = 24" in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        (("--limit", "watts=3"), "--limit must be one of params=NUMBER, macs=NUMBER, but got 'watts=3'"),
+        (("--limit", "macs"), "--limit must be one of"),
+        (("--limit", "macs=many"), "objective.limit_macs must be a number"),
+        (("--limit", "macs=0"), "limit_macs must be greater than 0"),
+        (("--limit", "macs=3"), "within 3 MACs, but the smallest one found"),
+        (("--set", "objective.width=8"), "objective.width is about the networks that limits are for"),
+        (("--limit", "macs=1e6", "--sampling", "fair"), "--sampling fair makes all choices equally often"),
+    ],
+)
+def test_wrong_limits(options: tuple[str, ...], match: str, tmp_path: Path) -> None:
+    fails("search", *TINY_OPTIONS, "--output", tmp_path / "run", *options, match=match)
+    assert not RunFolder(tmp_path / "run").begun
+
+
+def test_full_training_within_a_limit(tmp_path: Path) -> None:
+    sizes = ("space.layers=3", "space.width=4", "full_training.epochs=1", "full_training.last=1", "generation=4")
+    options = [part for text in sizes for part in ("--set", text)]
+    done = enas(
+        *("search", "--evaluator", "full-training", "--evaluations", "6", "--limit", "macs=1e5", "--output"),
+        *(tmp_path / "run", *options),
+    )
+    assert done.exit_code == 0, done.output
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert all(finalist["macs"] <= 1e5 for finalist in result["finalists"])
+    assert RunFolder(tmp_path / "run").records()[0]["feasible_share"] <= 1
