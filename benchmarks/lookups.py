@@ -20,6 +20,7 @@ from tqdm import tqdm
 from enas import searchers
 from enas.config import SearchConfig, from_text, judged_alone, update
 from enas.evaluators import Table
+from enas.limits import limited
 from enas.objective import rewards
 from enas.runtime import generator, keep_freed_memory
 from enas.tables import load_table
@@ -51,7 +52,8 @@ class Play:
         base = update(judged_alone(SearchConfig(), "table"), changes)
         self.config: SearchConfig = from_text(base, assignments)
         draws = generator(seed, "searcher")
-        self.searcher = searchers.build(table.space, self.config, draws, table.network)
+        space = limited(table.space, self.config.objective)
+        self.searcher = searchers.build(space, self.config, draws, table.network)
 
     def looks(self, networks: int) -> Iterator[Look]:
         """Every new network, in the order of asking, until there were so many; fewer where no more are found."""

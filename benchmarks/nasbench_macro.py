@@ -2,11 +2,12 @@
 
     python benchmarks/nasbench_macro.py --table nas-bench-macro_cifar10.json --data CIFAR10_FOLDER --output FOLDER
 
---seeds searches with shared weights, trained here on images, each look their network's true accuracy up in the
-end. Beside them searchers that may look up every network they propose, --table-seeds times each: how many
-different networks until their pick is as accurate, and how many floating-point operations their full trainings (50
-epochs) take: of the published networks, and, which is what compares with weight sharing, of networks of the size
-that is searched here. In this table validation and test accuracy are the same, which helps those who look it up.
+--seeds searches with shared weights, trained here on images, each look their network's true accuracy up in the end.
+--cap limits the MACs of the published networks that any searcher may propose. Beside them searchers that may look up
+every network they propose, --table-seeds times each: how many different networks until their pick is as accurate, and
+how many floating-point operations their full trainings (50 epochs) take: of the published networks, and, which is what
+compares with weight sharing, of networks of the size that is searched here. In this table validation and test accuracy
+are the same, which helps those who look it up.
 Continues where it stopped. Ends with FOLDER/nasbench_macro.json and the README's table.
 """
 
@@ -24,14 +25,15 @@ from commands import check_settings, enas
 from lookups import PROCESSES, Play, runs
 from numpy.typing import NDArray
 
-from enas import spaces
+from enas import config, spaces
 from enas.cli.targets import read_result
 from enas.cost import cost
 from enas.evaluators import Table
 from enas.plan import TRAINING_COST
+from enas.records import student_t
 from enas.runtime import versions
 from enas.spaces import SearchSpace
-from enas.tables import load_table
+from enas.tables import TrueAccuracies, load_table
 
 RIVALS = ("reinforce", "evolution", "random")
 NETWORKS = 1000  # that a searcher may look up
@@ -43,6 +45,7 @@ NETWORKS = 1000  # that a searcher may look up
 @click.option("--preset", default="cpu", help="preset of the searches with shared weights")
 @click.option("--budget", help="time or operations of each (default: the preset's sizes)")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="a setting of these searches")
+@click.option("--cap", default=None, type=click.FloatRange(1), help="million MACs that networks may take")
 @click.option("--seeds", default=3, type=click.IntRange(2), help="searches with shared weights")
 @click.option("--table-seeds", default=200, type=click.IntRange(2), help="runs of each searcher on the table")
 @click.option("--processes", default=PROCESSES, type=click.IntRange(1), help="of these at the same time")
@@ -53,15 +56,26 @@ def main(
     preset: str,
     budget: str | None,
     assignments: tuple[str, ...],
+    cap: float | None,
     seeds: int,
     table_seeds: int,
     processes: int,
     output: Path,
 ) -> None:
     """Run the whole comparison."""
-    settings = {"table": path.name, "data": data, "preset": preset, "budget": budget, "settings": list(assignments)}
+    settings: dict[str, Any] = {
+        "table": path.name,
+        "data": data,
+        "preset": preset,
+        "budget": budget,
+        "settings": list(assignments),
+        "cap": cap,
+    }
     check_settings(output, settings)
     table = Table(load_table(path))
+    limits = () if cap is None else (f"objective.limit_macs={1e6 * cap}",)
+    if cap is not None:  # the searched networks are smaller than those that the table and the limit are about
+        assignments = (*assignments, *limits, f"objective.width={config.to_dict(table.space.options)['width']}")
     common = ["--preset", preset, "--space", table.space.name, "--data", data]
     common += ["--budget", budget] if budget else []
     common += [part for assignment in assignments for part in ("--set", assignment)]
@@ -77,10 +91,21 @@ def main(
     for name in RIVALS:
         store = output / f"table-{name}-{wanted:.6f}.jsonl"
         measure = functools.partial(needed, wanted=wanted, small=small)
-        rivals[name] = runs(path, name, (), table_seeds, measure, processes, store)
-    report = {"environment": versions(), **settings, "enas": found, "wanted": wanted, "table": rivals}
+        rivals[name] = runs(path, name, limits, table_seeds, measure, processes, store)
+    gap = better_than_chance(table.accuracies, [entry["truth"] for entry in found], cap)
+    report = {"environment": versions(), **settings, "enas": found, "wanted": wanted, "gap": gap, "table": rivals}
     (output / "nasbench_macro.json").write_text(json.dumps(report, indent=2) + "\n")
     print("\n".join(rows(report)))
+
+
+def better_than_chance(table: TrueAccuracies, found: list[float], cap: float | None) -> dict[str, float]:
+    """The mean accuracy of what was found minus that of all different networks within the cap, with the 95 % interval
+    that the searches' spread gives; random: the latter."""
+    positions = np.unique(table.network)
+    random = table.test[positions[table.macs[positions] <= (np.inf if cap is None else 1e6 * cap)]]
+    n, mean = len(found), statistics.mean(found) - float(random.mean())
+    half = student_t(n - 1) * statistics.stdev(found) / n**0.5
+    return {"random": float(random.mean()), "mean": mean, "low": mean - half, "high": mean + half}
 
 
 def needed(play: Play, wanted: float, small: SearchSpace) -> dict[str, float | None]:
@@ -102,10 +127,13 @@ def rows(report: dict[str, Any]) -> list[str]:
     """The README's table: medians (10 % to 90 %) over all runs, of which one without success counts as endless."""
     found = report["enas"]
     truths, flops = [100 * entry["truth"] for entry in found], [entry["flops"] for entry in found]
+    gap = report["gap"]
     minutes = statistics.mean(entry["time_s"] for entry in found) / 60
     lines = [
         f"ENAS, {len(found)} searches: {statistics.mean(truths):.2f} % (sd {statistics.stdev(truths):.2f}) true "
         f"accuracy, {statistics.mean(flops) / 1e15:.3g} PFLOP and {minutes:.0f} min a search.",
+        f"Derived minus random: {100 * gap['mean']:+.2f} points ({100 * gap['low']:+.2f} to {100 * gap['high']:+.2f}), "
+        f"{100 * gap['mean'] / (1 - gap['random']):.0f} % of the error that random networks leave.",
         "",
         "| full training, told by the table | runs | networks for that accuracy | PFLOP, published size | PFLOP, size "
         "as searched | times ENAS' |",

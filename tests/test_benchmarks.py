@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -72,3 +73,15 @@ def test_runs_that_never_get_there_count() -> None:
     from nasbench_macro import quantiles
 
     assert quantiles([5.0, None, 1.0, 3.0, 2.0]).tolist() == [1.0, 3.0, math.inf]
+
+
+def test_what_was_found_beside_chance() -> None:
+    from nasbench_macro import better_than_chance
+
+    table: Any = SimpleNamespace(
+        network=np.array([0, 0, 2, 3]), test=np.array([0.5, 0.5, 0.7, 0.9]), macs=np.array([1e6, 1e6, 2e6, 9e6])
+    )
+    gap = better_than_chance(table, [0.69, 0.71], 5)
+    half = 12.706205 * statistics.stdev([0.69, 0.71]) / math.sqrt(2)  # Student's t with one degree of freedom
+    assert gap == pytest.approx({"random": 0.6, "mean": 0.1, "low": 0.1 - half, "high": 0.1 + half}, rel=1e-4)
+    assert better_than_chance(table, [0.7, 0.7], None)["random"] == pytest.approx(0.7)
