@@ -21,7 +21,7 @@ from enas import searchers
 from enas.config import SearchConfig, from_text, judged_alone, update
 from enas.evaluators import Table
 from enas.limits import limited
-from enas.objective import rewards
+from enas.objective import Objective
 from enas.runtime import generator, keep_freed_memory
 from enas.tables import load_table
 
@@ -52,7 +52,8 @@ class Play:
         base = update(judged_alone(SearchConfig(), "table"), changes)
         self.config: SearchConfig = from_text(base, assignments)
         draws = generator(seed, "searcher")
-        space = limited(table.space, self.config.objective)
+        self.objective = Objective(table.space, self.config.objective)
+        space = limited(table.space, self.objective)
         self.searcher = searchers.build(space, self.config, draws, table.network)
 
     def looks(self, networks: int) -> Iterator[Look]:
@@ -64,7 +65,7 @@ class Play:
             # each proposal is one new network at most, so that the end is not overrun
             proposals = self.searcher.ask(min(generation, networks - len(seen)))
             archs = [proposal.arch for proposal in proposals]
-            values = rewards(self.table.score(archs), self.config.objective)
+            values = self.objective.rewards(archs, self.table.score(archs))
             self.searcher.tell(proposals, values)
             idle += 1
             positions = self.table.accuracies.positions(archs).tolist()

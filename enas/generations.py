@@ -20,7 +20,7 @@ from enas.errors import UserError
 from enas.evaluators import Evaluator, OnWork
 from enas.interrupts import Keeper, StopRequest
 from enas.limits import limited
-from enas.objective import Scores, rewards
+from enas.objective import Objective, Scores
 from enas.records import Child, GenerationRecord, collapse_warning, mean
 from enas.results import search_result
 from enas.runs import RunFolder, check_identity
@@ -62,7 +62,8 @@ class Generations:
         stop: StopRequest | None = None,
     ) -> None:
         self.config, self.evaluator = run_config, evaluator
-        self.space = space = limited(space, run_config.objective)
+        self.objective = Objective(space, run_config.objective)
+        self.space = space = limited(space, self.objective)
         self.folder, self.runtime, self.identity = folder, runtime, identity
         self.searcher = searchers.build(space, run_config, generator(run_config.seed, "searcher"), evaluator.network)
         self.judged: dict[str | int, Judged] = {}  # by network, in the order of evaluation
@@ -96,7 +97,7 @@ class Generations:
         proposals = self.searcher.ask(min(self.config.generation, self.config.evaluations - len(self.judged)))
         archs = [proposal.arch for proposal in proposals]
         scores = self.evaluator.score(archs, on_work)
-        values = rewards(scores, self.config.objective)
+        values = self.objective.rewards(archs, scores)
         self.before = None
         told = self.searcher.tell(proposals, values)
         children = self._note(archs, scores, values.tolist())

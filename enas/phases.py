@@ -19,7 +19,7 @@ from enas.errors import UserError
 from enas.evaluators import SharedWeights
 from enas.interrupts import Keeper, StopRequest
 from enas.limits import limited
-from enas.objective import rewards
+from enas.objective import Objective
 from enas.ops import Noise
 from enas.plan import TRAINING_COST, Work, weight_steps
 from enas.records import EpochRecord, Record, collapse_warning, difference, mean
@@ -58,7 +58,9 @@ class Search:
         self.config = run_config  # with the present sizes: a time budget may change them on the way
         self.data, self.folder, self.runtime = data, folder, runtime
         self.on_work, self.on_resume = on_work, on_resume
-        self.space = limited(spaces.build(run_config.space, data.input_shape, data.num_classes), run_config.objective)
+        space = spaces.build(run_config.space, data.input_shape, data.num_classes)
+        self.objective = Objective(space, run_config.objective)
+        self.space = limited(space, self.objective)
         self.train, self.validation = split(
             data.train, run_config.data.validation_fraction, run_config.data.split_seed, classes=data.classes
         )
@@ -197,9 +199,10 @@ class Search:
             batch = self.validation_batch(controller.batch_size, f"reward/{self.epoch}/{len(within.told)}")
             proposals = self.searcher.ask(controller.architectures_per_update)
             start = time.perf_counter()
-            scores = self.evaluator.score([proposal.arch for proposal in proposals], [batch])
+            archs = [proposal.arch for proposal in proposals]
+            scores = self.evaluator.score(archs, [batch])
             within.scoring_s += time.perf_counter() - start
-            within.told.append(self.searcher.tell(proposals, rewards(scores, self.config.objective)))
+            within.told.append(self.searcher.tell(proposals, self.objective.rewards(archs, scores)))
             self.report(Work(scoring=len(proposals) * len(batch[0]), updates=1))
             self.keeper.tick()
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from enas import config, limits, spaces
+from enas import config, spaces
 from enas.config import SearchConfig
+from enas.objective import Objective
 from enas.records import finite
 from enas.runtime import Runtime, versions
 from enas.spaces import SearchSpace
@@ -46,7 +47,7 @@ def search_result(
             "images": images,
             "finalists": list(finalists),
             "random_baseline": random_baseline,
-            "limits": limits.report(space, run_config.objective, spaces.from_json(best["arch"])),
+            "costs": Objective(space, run_config.objective).report(spaces.from_json(best["arch"])),
             "config": config.to_dict(run_config),
             "seed": run_config.seed,
             "device": str(runtime.device),

@@ -6,18 +6,19 @@ the result.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from enas import searchers, spaces
 from enas.cost import cost
-from enas.objective import Scores, rewards
+from enas.objective import Scores
 from enas.phases import Search
 from enas.records import spread
 from enas.spaces import Architecture
 
-FAILED = -1.0  # reward of an architecture whose logits are not finite: below all others
+FAILED = -math.inf  # reward of an architecture whose logits are not finite: below all others
 
 
 class ProxyScores:
@@ -34,7 +35,7 @@ class ProxyScores:
         self.state, self.archs, self.images, self.others = state, archs, scores.images, others
         self.accuracy: list[float] = scores.accuracy.tolist()
         self.loss: list[float] = scores.known_loss.tolist()
-        self.reward: list[float] = rewards(scores, state.config.objective).nan_to_num(FAILED).tolist()
+        self.reward: list[float] = state.objective.rewards(archs, scores).nan_to_num(FAILED).tolist()
 
     def ranked(self, positions: Iterable[int]) -> list[int]:
         """The positions from the best one on; those that failed come last."""

@@ -16,6 +16,7 @@ from enas.data import DataSet, load
 from enas.effects import Effects
 from enas.errors import UserError
 from enas.limits import limited
+from enas.objective import Objective, Scores, rewards
 from enas.runs import RunFolder
 from enas.searchers import advantages, allowed, build, climbed, reinforce_loss, uniform
 from enas.spaces import Architecture, LimitedSpace, SearchSpace
@@ -36,7 +37,7 @@ def below_median(space: SearchSpace) -> ObjectiveConfig:
 
 
 def within(space: SearchSpace, config: ObjectiveConfig) -> LimitedSpace:
-    found = limited(space, config)
+    found = limited(space, Objective(space, config))
     assert isinstance(found, LimitedSpace)
     return found
 
@@ -64,7 +65,7 @@ def test_uniform_architectures_keep_the_limit_and_stay_uniform(space: SearchSpac
 
 def test_without_a_limit_nothing_changes() -> None:
     space = macro(3)
-    assert limited(space, ObjectiveConfig()) is space
+    assert limited(space, Objective(space, ObjectiveConfig())) is space
     assert spaces.allowed_share(space) is None and spaces.allows(space, random_archs(space, 1)[0])
     loose = within(space, ObjectiveConfig(limit_params=1e12))
     assert uniform(loose, 20, seeded()) == uniform(space, 20, seeded())
@@ -94,9 +95,9 @@ def test_an_impossible_limit_is_named_with_what_is_possible() -> None:
     with pytest.raises(
         UserError, match=r"within 10 MACs, but the smallest one found, macro:\S+, has [\d,]+ MACs; raise"
     ):
-        limited(space, ObjectiveConfig(limit_macs=10))
+        within(space, ObjectiveConfig(limit_macs=10))
     with pytest.raises(UserError, match="within 2 parameters and 1,000,000 MACs"):
-        limited(space, ObjectiveConfig(limit_macs=1e6, limit_params=2))
+        within(space, ObjectiveConfig(limit_macs=1e6, limit_params=2))
 
 
 def test_limits_may_be_about_larger_networks() -> None:
@@ -106,7 +107,7 @@ def test_limits_may_be_about_larger_networks() -> None:
     costs = [macs(large, arch) for arch in found]
     assert max(costs) <= 7e5 < max(macs(large, arch) for arch in random_archs(space, 50))
     with pytest.raises(UserError, match="scales by width alone"):
-        limited(macro(3), objective)
+        within(macro(3), objective)
 
 
 @pytest.mark.parametrize("name", SEARCHERS)
@@ -163,6 +164,54 @@ def test_draws_that_are_never_allowed_end() -> None:
     assert found == allowed(small, 5, lambda k: [dear] * k, seeded())
 
 
+# ---- targets
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"), [("absolute", [0.5 - 0.3, 0.8 - 0.15]), ("exponent", [0.5 * 2**-0.3, 0.8 * 2**0.3])]
+)
+def test_rewards_fall_with_the_distance_from_a_target(form: str, expected: list[float]) -> None:
+    space = macro(3)
+    archs = random_archs(space, 2)
+    plain = Objective(space, ObjectiveConfig())
+    costs = [plain.costs(arch)["macs"] for arch in archs]
+    scores = Scores(torch.tensor([0.5, 0.8]), torch.tensor([1.0, 0.5]), 10)
+    # each architecture once at twice its target, and once at half of it
+    found = []
+    for i, ratio in enumerate((2.0, 0.5)):
+        objective = Objective(space, ObjectiveConfig(target_macs=costs[i] / ratio, target_form=form, target_weight=0.3))
+        found.append(objective.rewards(archs, scores)[i].item())
+        failed = Scores(torch.tensor([0.5, 0.8]), torch.full((2,), torch.nan), 10)
+        assert bool(objective.rewards(archs, failed).isnan().all())
+    assert found == pytest.approx(expected)
+    assert torch.equal(plain.rewards(archs, scores), rewards(scores, plain.config))
+
+
+@pytest.mark.parametrize("form", ["absolute", "exponent"])
+def test_the_controller_finds_networks_near_the_target(form: str) -> None:
+    """The exponent form only ever asks for less, the absolute one for neither less nor more."""
+    space = macro(3)
+    costs = sorted(cost(space.graph(arch)).params for arch in all_archs(space))
+    target = float(costs[3 * len(costs) // 4])
+    objective = Objective(space, ObjectiveConfig(target_params=target, target_form=form, target_weight=0.5))
+    searcher = build(space, config.update(SearchConfig(), {"controller": {"lr": 0.02, "adam_eps": 1e-8}}), seeded())
+
+    def ratio() -> float:
+        archs = searcher.sample(200, seeded(1))
+        return sum(objective.costs(arch)["params"] for arch in archs) / target / len(archs)
+
+    before = ratio()
+    for _ in range(60):
+        proposals = searcher.ask(16)
+        archs = [proposal.arch for proposal in proposals]
+        scores = Scores(torch.full((16,), 0.5), torch.ones(16), 10)
+        searcher.tell(proposals, objective.rewards(archs, scores))
+    if form == "exponent":
+        assert ratio() < 0.7 * before
+    else:
+        assert abs(ratio() - 1) < 0.5 * abs(before - 1)
+
+
 # ---- whole searches
 
 
@@ -182,8 +231,8 @@ def test_a_search_within_a_limit_resumes_as_if_never_stopped(
             assert macs(space, spaces.from_text(record["best_arch"])) <= limit
     result = checkpoint.read_json(whole.result)
     assert all(finalist["macs"] <= limit for finalist in result["finalists"])
-    found = result["finalists"][0]["macs"]
-    assert result["limits"] == {"width": None, "depth": None, "costs": {"macs": {"limit": limit, "found": found}}}
+    found = {"macs": {"limit": limit, "target": None, "found": result["finalists"][0]["macs"]}}
+    assert result["costs"] == {"width": None, "depth": None, "costs": found}
     run(tmp_path / "stopped", digits, small, stop_after=2)
     assert_same_run(run(tmp_path / "stopped", digits, small), whole)
 
@@ -191,24 +240,26 @@ def test_a_search_within_a_limit_resumes_as_if_never_stopped(
 def test_the_command_says_what_was_found_within_which_limits(tmp_path: Path) -> None:
     command = ("search", *TINY_OPTIONS, "--output")
     sizes = ("--set", "objective.width=8")
-    done = enas(*command, tmp_path / "run", "--limit", "params=9e3", "--limit", " macs = 1e6", *sizes)
+    done = enas(
+        *command, tmp_path / "run", "--limit", "params=9e3", "--limit", " macs = 1e6", "--target", "macs=2e5", *sizes
+    )
     assert done.exit_code == 0, done.output
-    line = next(line for line in done.output.splitlines() if line.startswith("limits "))
-    assert " params of 9,000" in line and " macs of 1,000,000, with width 8" in line
+    line = next(line for line in done.output.splitlines() if line.startswith("as wanted "))
+    assert " params (at most 9,000), " in line and " macs (at most 1,000,000, target 200,000), with width 8" in line
     result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert 0 < result["limits"]["costs"]["params"]["found"] <= 9000
-    assert "limits: " in enas("show", tmp_path / "run").output
+    assert 0 < result["costs"]["costs"]["params"]["found"] <= 9000
+    assert "as wanted: " in enas("show", tmp_path / "run").output
     # the network that the limit is about is the one that is retrained
     assert "width = 8" in enas("retrain", tmp_path / "run", "--print-config").output
 
 
 def test_a_limit_is_about_the_network_that_the_preset_retrains() -> None:
     printed = enas("search", "--preset", "cifar10-macro", "--limit", "macs=1e9", "--print-config").output
-    assert "limit_macs = 1000000000.0\nwidth = 96" in printed
+    assert "\nlimit_macs = 1000000000.0\n" in printed and "\nwidth = 96\n" in printed
     printed = enas(
         "run", "--data", "digits", "--limit", "macs=1e9", "--retrain-set", "width=24", "--print-config"
     ).output
-    assert "limit_macs = 1000000000.0\nwidth = 24" in printed
+    assert "\nlimit_macs = 1000000000.0\n" in printed and "\nwidth = 24\n" in printed
 
 
 @pytest.mark.parametrize(
@@ -219,7 +270,9 @@ def test_a_limit_is_about_the_network_that_the_preset_retrains() -> None:
         (("--limit", "macs=many"), "objective.limit_macs must be a number"),
         (("--limit", "macs=0"), "limit_macs must be greater than 0"),
         (("--limit", "macs=3"), "within 3 MACs, but the smallest one found"),
-        (("--set", "objective.width=8"), "objective.width is about the networks that limits are for"),
+        (("--target", "=1"), "--target must be one of params=NUMBER, macs=NUMBER, but got '=1'"),
+        (("--target", "params=-1"), "target_params must be greater than 0"),
+        (("--set", "objective.width=8"), "objective.width is about the networks whose costs count"),
         (("--limit", "macs=1e6", "--sampling", "fair"), "--sampling fair makes all choices equally often"),
     ],
 )

@@ -70,8 +70,8 @@ def print_found(path: Path, result: dict[str, Any]) -> None:
         best = result["finalists"][0]
         click.echo(f"architecture  {result['text']}")
         click.echo(f"costs         {best['params']:,} parameters, {best['macs']:,} MACs")
-        if result.get("limits") is not None:
-            click.echo(f"limits        {limits_line(result['limits'])}")
+        if result.get("costs") is not None:
+            click.echo(f"as wanted     {costs_line(result['costs'])}")
         if result["random_baseline"] is None:
             _print_judged(result, best)
         else:
@@ -81,10 +81,15 @@ def print_found(path: Path, result: dict[str, Any]) -> None:
         click.echo(f"time          {duration(result['elapsed_s'])}")
 
 
-def limits_line(report: dict[str, Any]) -> str:
-    """What the found network costs beside the limits that it had to keep."""
+def costs_line(report: dict[str, Any]) -> str:
+    """What the found network costs beside the limits that it had to keep and the targets that it was pulled to."""
     sizes = [f"{name} {report[name]}" for name in ("width", "depth") if report[name] is not None]
-    costs = [f"{each['found']:,} {name} of {each['limit']:,.0f}" for name, each in report["costs"].items()]
+    costs = []
+    for name, each in report["costs"].items():
+        wanted = [
+            f"{word} {each[kind]:,.0f}" for kind, word in (("limit", "at most"), ("target", "target")) if each[kind]
+        ]
+        costs.append(f"{each['found']:,.0f} {name} ({', '.join(wanted)})")
     return ", ".join(costs) + (f", with {' and '.join(sizes)}" if sizes else "")
 
 

@@ -13,7 +13,7 @@ from enas.cli import options
 from enas.cli.audit import with_audit
 from enas.cli.jobs import retraining, searching
 from enas.cli.output import print_found, print_networks
-from enas.cli.search import limits_of_retrained, search_options, search_settings
+from enas.cli.search import costs_of_retrained, search_options, search_settings
 from enas.cli.targets import REFERENCES, for_network, recipe
 from enas.cli.work import Job, Place, Ready, begun, in_places_of, interruptible, work
 from enas.config import RetrainConfig, RunConfig, SearchConfig
@@ -62,7 +62,7 @@ def run(
         retrain_config, reference = _begun(path)
     else:
         retrain_config = _retraining(run_config, assignments)
-        run_config = limits_of_retrained(run_config, retrain_config)
+        run_config = costs_of_retrained(run_config, retrain_config)
     if print_config:
         click.echo(options.to_toml(config.to_dict(run_config)))
         click.echo("# the retraining (--retrain-set):")

@@ -16,7 +16,7 @@ from enas.cli.output import print_search_result
 from enas.cli.searches import begun_seeds, search_seeds
 from enas.cli.targets import default_folder, recipe
 from enas.cli.work import interruptible, resumed, work
-from enas.config import COSTS, LIMIT, PRESETS, SEARCHABLE, RetrainConfig, SearchConfig, judged_alone
+from enas.config import COSTS, LIMIT, PRESETS, SEARCHABLE, TARGET, RetrainConfig, SearchConfig, judged_alone
 from enas.errors import UserError
 
 # The settings that an evaluator does not heed, by the beginning of their path.
@@ -40,6 +40,13 @@ def search_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 metavar="COST=NUMBER",
                 help=f"most that a network may cost, of {', '.join(COSTS)}: nothing above it is proposed or judged",
             ),
+            click.option(
+                "--target",
+                "targets",
+                multiple=True,
+                metavar="COST=NUMBER",
+                help=f"what a network should cost, of {', '.join(COSTS)}: the reward falls with the distance from it",
+            ),
             click.option("--output", type=click.Path(path_type=Path), help="run folder (default: runs/<date>-<space>)"),
             click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="continue the run in RUN"),
         )
@@ -55,6 +62,7 @@ def search_settings(
     assignments: tuple[str, ...],
     space: str | None,
     limits: tuple[str, ...],
+    targets: tuple[str, ...],
     output: Path | None,
     resume: Path | None,
     others: tuple[Any, ...] = (),
@@ -62,10 +70,12 @@ def search_settings(
 ) -> tuple[SearchConfig, Path]:
     """Configuration and folder of a new search, or of the one to resume. others: further options that were given."""
     if resume is not None:
-        given = (config_file, assignments, preset, space, limits, output, *others)
+        given = (config_file, assignments, preset, space, limits, targets, output, *others)
         return resumed(SearchConfig(), resume, fields, given), resume
     name, values = options.preset_and_file(preset, space, options.read_toml(config_file))
-    assignments = (*map(_limit, limits), *assignments)
+    costs = {"--limit": (LIMIT, limits), "--target": (TARGET, targets)}
+    named = [_of_cost(option, prefix, text) for option, (prefix, texts) in costs.items() for text in texts]
+    assignments = (*named, *assignments)
     for assignment in assignments:
         if assignment.partition("=")[0].strip() == "preset":
             raise UserError(f"a preset must be given with --preset, but got --set {assignment}; --set changes no sizes")
@@ -87,21 +97,21 @@ def search_settings(
     return run_config, output or default_folder(run_config.space.name)
 
 
-def limits_of_retrained(run_config: SearchConfig, retrained: RetrainConfig) -> SearchConfig:
-    """The configuration with limits about the networks as they are retrained, where it does not say otherwise."""
+def costs_of_retrained(run_config: SearchConfig, retrained: RetrainConfig) -> SearchConfig:
+    """The configuration with costs that are those of networks as retrained, where it does not say otherwise."""
     objective = run_config.objective
-    if not objective.limits or objective.width is not None or objective.depth is not None:
+    if not (objective.limits or objective.targets) or objective.width is not None or objective.depth is not None:
         return run_config
     sizes = {"width": retrained.width, "depth": retrained.depth}
     return config.update(run_config, {"objective": sizes})  # type: ignore[no-any-return]
 
 
-def _limit(text: str) -> str:
-    """The setting that a --limit stands for."""
+def _of_cost(option: str, prefix: str, text: str) -> str:
+    """The setting that a --limit or --target stands for."""
     name, _, value = (part.strip() for part in text.partition("="))
     if name not in COSTS or not value:
-        raise UserError(f"--limit must be one of {', '.join(f'{cost}=NUMBER' for cost in COSTS)}, but got {text!r}")
-    return f"objective.{LIMIT}{name}={value}"
+        raise UserError(f"{option} must be one of {', '.join(f'{cost}=NUMBER' for cost in COSTS)}, but got {text!r}")
+    return f"objective.{prefix}{name}={value}"
 
 
 def _check_heeded(typed: Mapping[str, str], run_config: SearchConfig) -> None:
@@ -145,7 +155,7 @@ def search(print_config: bool, seeds: int | None, resume: Path | None, **given: 
     """
     run_config, path = search_settings(resume=resume, others=(seeds,), **given)
     if resume is None:
-        run_config = limits_of_retrained(run_config, recipe(run_config))
+        run_config = costs_of_retrained(run_config, recipe(run_config))
     if print_config:
         click.echo(options.to_toml(config.to_dict(run_config)))
         return

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from enas import config, spaces
-from enas.cli.output import limits_line, reading
+from enas.cli.output import costs_line, reading
 from enas.cli.searches import show_searches
 from enas.cli.targets import Result, existing, read_result
 from enas.config import RetrainConfig, SearchConfig
@@ -179,8 +179,8 @@ def _scores(values: dict[str, Any]) -> list[str]:
             scores = f"validation {finalist['accuracy']:.4f}"
             scores += f"  true test {finalist['true_accuracy']:.4f}" if "true_accuracy" in finalist else ""
         lines.append(f"finalist: {scores}  {finalist['params']:>9,} parameters  {finalist['text']}")
-    if values.get("limits") is not None:
-        lines.append(f"limits: {limits_line(values['limits'])}")
+    if values.get("costs") is not None:
+        lines.append(f"as wanted: {costs_line(values['costs'])}")
     if "audit" in values:
         lines.append(f"audit: {values['audit']['sentence']}")
     return lines

@@ -98,7 +98,7 @@ def check(config: SearchConfig | RetrainConfig) -> None:
         config.space.check()
     if isinstance(config, SearchConfig):
         _check_evaluator(config)
-        _check_limits(config)
+        _check_costs(config)
         _check_sampling(config)
         _check_audit(config)
     if isinstance(config, SearchConfig) and config.budget is not None:
@@ -139,14 +139,14 @@ def _check_evaluator(config: SearchConfig) -> None:
         )
 
 
-def _check_limits(config: SearchConfig) -> None:
-    """Raise UserError where a size is given for limits that are none."""
+def _check_costs(config: SearchConfig) -> None:
+    """Raise UserError where a size is given for costs that nothing heeds."""
     objective = config.objective
     for name in ("width", "depth"):
-        if getattr(objective, name) is not None and not objective.limits:
+        if getattr(objective, name) is not None and not (objective.limits or objective.targets):
             raise UserError(
-                f"objective.{name} is about the networks that limits are for, but there is no limit; give --limit too, "
-                "or leave it out"
+                f"objective.{name} is about the networks whose costs count, but there is neither a limit nor a target; "
+                "give --limit or --target too, or leave it out"
             )
 
 

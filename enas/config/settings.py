@@ -20,8 +20,8 @@ from enas.config.training import StandaloneConfig, WeightsConfig
 from enas.errors import UserError
 
 LEAST_AUDITED = 10  # networks below which the interval of a rank correlation says nothing
-COSTS = ("params", "macs")  # that can be limited
-LIMIT = "limit_"  # how the names of the settings begin that limit them
+COSTS = ("params", "macs")  # of a network, that a search can heed
+LIMIT, TARGET = "limit_", "target_"  # how the names of the settings begin that limit them, or pull towards a value
 EVALUATORS = ("shared-weights", "full-training", "table")
 
 
@@ -90,9 +90,18 @@ class ObjectiveConfig(Checked):
     power: float = setting(1.0, "the reward is raised to this power (ENAS: 1, Zoph & Le: 3)", above=0, high=100)
     limit_params: float | None = setting(None, "most parameters that a network may have (none: no limit)", above=0)
     limit_macs: float | None = setting(None, "most MACs for an image that a network may take (none: no limit)", above=0)
+    target_params: float | None = setting(None, "parameters that networks should have (none: as may be)", above=0)
+    target_macs: float | None = setting(None, "MACs for an image that networks should take (none: as may be)", above=0)
+    target_form: str = setting(
+        "absolute",
+        "what a cost c does to the reward with target t: - weight * |c / t - 1| (absolute; TuNAS, Bender et al. 2020), "
+        "or * (c / t)^-weight (exponent; MnasNet, Tan et al. 2019)",
+        choices=("absolute", "exponent"),
+    )
+    target_weight: float = setting(0.07, "weight of each target in the reward (both papers: 0.07)", above=0, high=100)
     width: int | None = setting(
         None,
-        "channels of the first stage of the networks that limits are about, as enas retrain --width builds them "
+        "channels of the first stage of the networks whose costs count, as enas retrain --width builds them "
         "(default: the preset's retraining's, else as searched)",
         low=2,
         high=4096,
@@ -104,8 +113,16 @@ class ObjectiveConfig(Checked):
     @property
     def limits(self) -> dict[str, float]:
         """The limits that are set, by the name of the cost."""
-        found = {name: getattr(self, LIMIT + name) for name in COSTS}
-        return {name: limit for name, limit in found.items() if limit is not None}
+        return self._set(LIMIT)
+
+    @property
+    def targets(self) -> dict[str, float]:
+        """The targets that are set, by the name of the cost."""
+        return self._set(TARGET)
+
+    def _set(self, prefix: str) -> dict[str, float]:
+        found = {name: getattr(self, prefix + name) for name in COSTS}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
