@@ -107,7 +107,7 @@ def measure(state: Search) -> Rates:
     steps = -(-probes // config.weights.architectures_per_step)
     # the faster of two rounds: another program that works for a moment must not halve the search; training steps have
     # a first one that does not count
-    step_s = min(_training_s(state, training_batch, steps) for _ in range(rounds))
+    step_s = min(_training_s(state, training_batch, steps) for _ in range(rounds)) if state.steps else 0.0
     scoring_s = min(_seconds(lambda: state.evaluator.score(archs, [scoring_batch])) for _ in range(ROUNDS))
     searcher = copy.deepcopy(state.searcher)
     update_s = min(_seconds(lambda: _update(searcher, config)) for _ in range(ROUNDS))
@@ -131,7 +131,7 @@ def operations(state: Search) -> Rates:
     as they will be.
     """
     together, warm = state.config.weights.architectures_per_step, _untaught_share(state.config)
-    early = state.untaught(-(-8 * PROBES // together), together, state.draws("operations"))
+    early = state.curriculum.untaught(-(-8 * PROBES // together), together, state.draws("operations"))
     late = searchers.uniform(state.space, 8 * PROBES, state.draws("operations"))
     warm_macs, macs = (sum(map(state.macs, archs)) / len(archs) for archs in (early, late))
     return Rates(2 * TRAINING_COST * (warm * warm_macs + (1 - warm) * macs), 2 * macs, 0.0)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from enas.graph import signature
 from enas.naswot import naswot
 from enas.network import Network
 from enas.objective import Scores
+from enas.pareto import best_known
 from enas.phases import Search
 from enas.plan import NASWOT_IMAGES, TRAINING_COST, Work
 from enas.records import DeriveRecord, FinalistRecord, Record, difference, spread
@@ -69,7 +71,9 @@ def _choose(state: Search) -> DeriveRecord:
     random = searchers.uniform(state.space, settings.random, draws)
     effects = _measured_effects(state) if settings.criterion == "effects" else None
     # the best by effects need not be among those that the policy happened to give
-    extra = [] if effects is None else [_best(state.space, effects, policy + random)]
+    extra = [] if effects is None else _best(state.space, effects, policy + random, settings.finalists)
+    if state.config.weights.source is not None:
+        extra += best_known(state.space, Path(state.config.weights.source))
     everyone = policy + random + extra
     found = _score(state, everyone)
     scores = ProxyScores(state, everyone, found, criteria(state, everyone, found, effects))
@@ -83,6 +87,7 @@ def _choose(state: Search) -> DeriveRecord:
         **{name: found for name, found in state.derived.items() if name in KEPT},  # for an audit
         "criterion": scores.criterion,
         "finalists": [scores.row(i) for i in best],
+        "archive": scores.archive(range(len(policy), len(policy) + len(random))),
         "random_baseline": {
             "images": scores.images,
             "random": {"count": len(by_random), **spread(by_random)},
@@ -133,13 +138,21 @@ def _measured_effects(state: Search) -> Effects:
     return Effects(state.space, archs, -scores.known_loss.log())
 
 
-def _best(space: SearchSpace, effects: Effects, archs: list[Architecture]) -> Architecture:
-    """The best by effects that climbing from the best of `archs` finds: of all, where every decision is active and
-    there is no limit. Within limits one choice has to be cheaper before another can be dearer: two change at once.
+def _best(space: SearchSpace, effects: Effects, archs: list[Architecture], count: int) -> list[Architecture]:
+    """The best networks by effects around the best that climbing from the best of `archs` finds, the best one first.
+
+    That is the best of all where every decision is active and there is no limit. Within limits one choice has to be
+    cheaper before another can be dearer: two change at once.
     """
     start = archs[int(effects.predict(archs).argmax())]
     at_once = 2 if isinstance(space, LimitedSpace) else 1
-    return searchers.climbed(space, start, lambda arch: effects.predict([arch]).item(), at_once)
+    best = searchers.climbed(space, start, lambda arch: effects.predict([arch]).item(), at_once)
+    near = [best, *searchers.near(space, best, 2)]
+    networks: dict[str, Architecture] = {}
+    for i in effects.predict(near).argsort(descending=True, stable=True).tolist():
+        if len(networks) < count and spaces.allows(space, near[i]):
+            networks.setdefault(signature(space.graph(near[i])), near[i])
+    return list(networks.values())
 
 
 def _untrained(state: Search, archs: list[Architecture]) -> list[float]:
@@ -234,6 +247,7 @@ def _result(state: Search) -> dict[str, Any]:
         state.identity["images"],
         sorted(state.derived["finalists"], key=order, reverse=True),
         state.derived["random_baseline"],
+        state.derived["archive"],
         state.runtime,
         state.flops,
         state.elapsed_s,

@@ -21,6 +21,7 @@ from enas.evaluators import Evaluator, OnWork
 from enas.interrupts import Keeper, StopRequest
 from enas.limits import limited
 from enas.objective import Objective, Scores
+from enas.pareto import kept
 from enas.records import Child, GenerationRecord, collapse_warning, mean
 from enas.results import search_result
 from enas.runs import RunFolder, check_identity
@@ -156,6 +157,7 @@ class Generations:
             self.evaluator.fingerprint,
             finalists,
             None,
+            [kept(self._row(judged)) for judged in known],
             self.runtime,
             self.flops,
             self.elapsed_s,
@@ -174,6 +176,7 @@ class Generations:
             "reward": judged.reward,
             "params": counts.params,
             "macs": counts.macs,
+            "costs": self.objective.costs(judged.arch),
             **self.evaluator.facts(judged.arch),
         }
 

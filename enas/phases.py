@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from enas import checkpoint, search_checkpoint, searchers, spaces
 from enas.config import SearchConfig
 from enas.cost import cost
+from enas.curriculum import Curriculum
 from enas.data import DataSet, evaluation_batches, random_batch, split, training_batches
 from enas.errors import UserError
 from enas.evaluators import SharedWeights
@@ -29,11 +30,9 @@ from enas.search_checkpoint import Within
 from enas.spaces import Architecture
 from enas.standalone import Standalone
 from enas.supernet import Supernet
-from enas.training import Batch, EpochStats, Output, sgd, train_epoch
+from enas.training import UNTRAINED, Batch, EpochStats, Output, sgd, train_epoch
 
 OnWork = Callable[[int], None]
-LARGEST_STARTS = 20  # uniform architectures, from the largest of which the climb to the very largest begins
-BLOCK = 512  # training steps whose architectures are drawn together
 
 
 class Search:
@@ -58,15 +57,16 @@ class Search:
         self.config = run_config  # with the present sizes: a time budget may change them on the way
         self.data, self.folder, self.runtime = data, folder, runtime
         self.on_work, self.on_resume = on_work, on_resume
-        space = spaces.build(run_config.space, data.input_shape, data.num_classes)
-        self.objective = Objective(space, run_config.objective)
-        self.space = limited(space, self.objective)
+        self.whole = spaces.build(run_config.space, data.input_shape, data.num_classes)
+        self.objective = Objective(self.whole, run_config.objective)
+        self.space = limited(self.whole, self.objective)
         self.train, self.validation = split(
             data.train, run_config.data.validation_fraction, run_config.data.split_seed, classes=data.classes
         )
-        self.supernet = Supernet(self.space, generator(seed, "supernet")).to(runtime.device)
+        self.supernet = Supernet(self.whole, generator(seed, "supernet")).to(runtime.device)
         self.optimizer = sgd(self.supernet, run_config.weights)
         self.searcher = searchers.build(self.space, run_config, generator(seed, "searcher"))
+        self.curriculum = Curriculum(self)
         self.evaluator = SharedWeights(
             self.supernet, self.space, runtime, runtime.share_of_memory(run_config.weights.scoring_memory_gib)
         )
@@ -82,7 +82,6 @@ class Search:
         self.finalist: Standalone | None = None  # the one that is being trained
         self.finalist_state: dict[str, Any] | None = None  # where an earlier session left it
         self.elapsed_before_s = 0.0
-        self._drawn: tuple[tuple[int, int], Sequence[Architecture]] = (-1, -1), ()  # of an epoch's block of steps
         self.overhead_s = 0.0  # of that and of this session: reading images and measuring, before any work
         self.started = time.perf_counter()
 
@@ -115,36 +114,6 @@ class Search:
         """The generator for one purpose of this run."""
         return generator(self.config.seed, purpose)
 
-    def architectures(self, step: int) -> Sequence[Architecture]:
-        """Those that a step of this epoch trains. The searcher rests meanwhile, so many steps' are drawn at once."""
-        block, position = divmod(step, BLOCK)
-        if (self.epoch, block) != self._drawn[0]:
-            steps, together = min(BLOCK, self.steps - block * BLOCK), self.config.weights.architectures_per_step
-            draws = self.draws(f"architectures/{self.epoch}/{block}")
-            self._drawn = (self.epoch, block), self._draw(steps, together, draws)
-        first = position * self.config.weights.architectures_per_step
-        return self._drawn[1][first : first + self.config.weights.architectures_per_step]
-
-    def _draw(self, steps: int, together: int, draws: torch.Generator) -> Sequence[Architecture]:
-        if self.config.learns and not self.warmup:
-            return self.searcher.sample(steps * together, draws)
-        return self.untaught(steps, together, draws)
-
-    def untaught(self, steps: int, together: int, draws: torch.Generator) -> Sequence[Architecture]:
-        """The architectures of so many steps, drawn as before the searcher has learned."""
-        sampling = self.config.weights.sampling
-        if sampling == "fair":
-            return searchers.fair(self.space, steps, together, draws)
-        if sampling == "sandwich":
-            return searchers.sandwich(self.space, steps, together, self.largest, draws)
-        return searchers.uniform(self.space, steps * together, draws)
-
-    @functools.cached_property
-    def largest(self) -> Architecture:
-        """The architecture of the most multiply-accumulates, as far as climbing finds it."""
-        starts = searchers.uniform(self.space, LARGEST_STARTS, self.draws("largest"))
-        return searchers.climbed(self.space, max(starts, key=self.macs), self.macs)
-
     def macs(self, arch: Architecture) -> int:
         """Multiply-accumulates of one image."""
         return cost(self.evaluator.graph(arch)).macs
@@ -153,7 +122,7 @@ class Search:
         """The supernet's output for the architectures of one training step, as many at a time as fit."""
         weights = self.config.weights
         done = self.epoch * self.steps + step
-        archs = self.architectures(step)
+        archs = self.curriculum.of(step)
         drop_path = weights.drop_path * done / (self.config.epochs * self.steps)
         noise = Noise(derived_seed(self.config.seed, f"noise/{done}"), weights.dropout, drop_path)
         for i in range(0, len(archs), self.chunk):
@@ -164,6 +133,8 @@ class Search:
 
     def train_shared_weights(self) -> EpochStats:
         """Phase 1: one epoch of the shared weights on the training images, new architectures each step."""
+        if not self.steps:
+            return UNTRAINED
         weights, data, first = self.config.weights, self.data, self.within.weights.step
 
         def after_step(child_images: int) -> None:
@@ -232,8 +203,8 @@ class Search:
             train_accuracy=weights.accuracy,
             grad_norm=weights.grad_norm,
             skipped_steps=weights.skipped_steps,
-            images_per_s=weights.images / weights.seconds,
-            child_images_per_s=weights.child_images / weights.seconds,
+            images_per_s=weights.images / weights.seconds if weights.images else 0.0,
+            child_images_per_s=weights.child_images / weights.seconds if weights.images else 0.0,
             reward=mean([t.reward for t in told]),
             baseline=told[-1].baseline if told else None,
             advantage=mean([t.advantage for t in told]),
@@ -290,6 +261,8 @@ class Search:
         """Continue from the folder's checkpoint; without one, from the beginning. Drops records beyond it."""
         if self.folder.checkpoint.exists():
             self.read_checkpoint()
+        elif self.config.weights.source is not None:
+            search_checkpoint.inherit(self, Path(self.config.weights.source))
         self.folder.truncate_records(self.num_records)
         self.on_resume(self.done.units)
 

@@ -54,7 +54,10 @@ def with_sizes(config: SearchConfig, sizes: dict[str, Any]) -> SearchConfig:
 
 
 def weight_steps(config: SearchConfig, train_images: int) -> int:
-    """Training steps of the shared weights in an epoch: one pass over the images, or as many as are set."""
+    """Training steps of the shared weights in an epoch: one pass over the images, or as many as are set; none of such
+    that another search has trained."""
+    if config.weights.source is not None:
+        return 0
     return config.weights.steps or training_steps(train_images, config.weights.batch_size)
 
 

@@ -22,6 +22,7 @@ def search_result(
     images: str,
     finalists: Sequence[Mapping[str, Any]],
     random_baseline: Mapping[str, Any] | None,
+    archive: Sequence[Mapping[str, Any]],
     runtime: Runtime,
     flops: float,
     elapsed_s: float,
@@ -30,6 +31,7 @@ def search_result(
 
     images: the fingerprint of what judged: images, or a table. finalists: the best first, each with its
     architecture as `arch` (JSON) and `text`. random_baseline: how far the search is from chance, if it says so.
+    archive: everything that was scored alike.
     flops: floating-point operations of all training and scoring (two for each multiply-accumulate).
     """
     best = finalists[0]
@@ -47,6 +49,7 @@ def search_result(
             "images": images,
             "finalists": list(finalists),
             "random_baseline": random_baseline,
+            "archive": list(archive),
             "costs": Objective(space, run_config.objective).report(spaces.from_json(best["arch"])),
             "config": config.to_dict(run_config),
             "seed": run_config.seed,

@@ -14,6 +14,7 @@ from typing import Any
 from enas import searchers, spaces
 from enas.cost import cost
 from enas.objective import Scores
+from enas.pareto import kept
 from enas.phases import Search
 from enas.records import spread
 from enas.spaces import Architecture
@@ -60,7 +61,15 @@ class ProxyScores:
             **{name: values[i] for name, values in self.others.items()},
             "params": counts.params,
             "macs": counts.macs,
+            "costs": self.state.objective.costs(arch),
         }
+
+    def archive(self, random: range) -> list[dict[str, Any]]:
+        """What is known of each different architecture, as JSON. random: the positions of uniform ones."""
+        rows: dict[Architecture, dict[str, Any]] = {}
+        for i, arch in enumerate(self.archs):
+            rows.setdefault(arch, {**kept(self.row(i)), "random": i in random})
+        return list(rows.values())
 
 
 def compare(state: Search, archs: Sequence[Architecture], num_random: int) -> dict[str, Any]:

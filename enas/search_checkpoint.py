@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from enas import checkpoint
+from enas.errors import UserError
 from enas.plan import Work, sizes, with_sizes
-from enas.runs import check_identity
+from enas.runs import RunFolder, check_identity
 from enas.searchers import Told
 from enas.training import EpochState, EpochStats
 
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from enas.phases import Search
 
 SCHEMA = 5
+SPLIT = ("validation_fraction", "test_fraction", "split_seed", "skip_unreadable")  # settings of the data
 
 
 @dataclass
@@ -79,3 +83,32 @@ def take_over(search: Search, state: Mapping[str, Any]) -> None:
         search.training_macs, search.evaluator.macs = state["macs"]
         search.num_records, search.elapsed_before_s = state["num_records"], state["elapsed_s"]
         search.overhead_s, search.done = state["overhead_s"], Work(**state["done"])
+
+
+def inherit(search: Search, source: Path) -> None:
+    """Take over the shared weights of the search in the folder `source`, and nothing else.
+
+    Raises UserError unless it searched the same space with the same images, split alike.
+    """
+    path = RunFolder(source).checkpoint
+    if not path.exists():
+        raise UserError(f"{source} must be a search with shared weights, but it has no checkpoint; check the path")
+    state = checkpoint.load(path)
+    with checkpoint.taking_over(path):
+        if state["identity"]["images"] != search.identity["images"]:
+            raise UserError(f"{source} must have searched with the same images, but it had others; give --data")
+        theirs, ours = _inherited(state["identity"]), _inherited(search.identity)
+        different = [name for name, value in ours.items() if theirs[name] != value]
+        if different:
+            raise UserError(
+                f"{source} must have searched the same space with the same split of the images, but its settings of "
+                f"{' and '.join(different)} are others; leave those out"
+            )
+        search.supernet.load_state_dict(state["supernet"])
+
+
+def _inherited(identity: Mapping[str, str]) -> dict[str, Any]:
+    """The settings that shared weights depend on after their training."""
+    settings, _ = json.JSONDecoder().raw_decode(identity["settings"])  # what follows says how images are augmented
+    split = {name: settings["data"][name] for name in SPLIT}
+    return {"data": {**split, "image_size": settings["data"]["image_size"]}, "space": settings["space"]}

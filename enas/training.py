@@ -61,6 +61,9 @@ class EpochStats:
     seconds: float
 
 
+UNTRAINED = EpochStats(math.nan, math.nan, math.nan, 0.0, 0, 0, 0, 0.0)  # of an epoch without training
+
+
 @dataclass
 class EpochState:
     """How far an epoch has come: what a checkpoint within it holds.

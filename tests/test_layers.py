@@ -36,6 +36,7 @@ LEVELS = (
         "plan",
         "tables",
         "effects",
+        "pareto",
     ),
     ("supernet", "network", "searchers"),
     ("training", "standalone", "naswot", "limits"),
@@ -43,6 +44,7 @@ LEVELS = (
     (
         "search_checkpoint",
         "results",
+        "curriculum",
         "phases",
         "scoring",
         "derive",

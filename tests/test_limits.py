@@ -273,7 +273,6 @@ def test_a_limit_is_about_the_network_that_the_preset_retrains() -> None:
         (("--target", "=1"), "--target must be one of params=NUMBER, macs=NUMBER, but got '=1'"),
         (("--target", "params=-1"), "target_params must be greater than 0"),
         (("--set", "objective.width=8"), "objective.width is about the networks whose costs count"),
-        (("--limit", "macs=1e6", "--sampling", "fair"), "--sampling fair makes all choices equally often"),
     ],
 )
 def test_wrong_limits(options: tuple[str, ...], match: str, tmp_path: Path) -> None:

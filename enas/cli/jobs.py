@@ -49,8 +49,9 @@ def searching(place: Place[SearchConfig]) -> Ready[SearchConfig]:
                 epochs = record.epochs
                 progress.resize(total_work(dataclasses.replace(plan.config, epochs=epochs), *sizes).units)
             gap = record.controller_minus_random
+            loss = f"loss {record.train_loss:.3f} " if math.isfinite(record.train_loss) else ""
             progress.show(
-                f"epoch {record.epoch + 1}/{epochs} loss {record.train_loss:.3f} "
+                f"epoch {record.epoch + 1}/{epochs} {loss}"
                 f"proxy {record.controller_proxy_accuracy:.3f} minus random {gap.mean:+.3f} "
                 f"entropy {record.entropy_share:.0%}"
             )

@@ -27,26 +27,32 @@ UNHEEDED = {
 }
 
 
+def cost_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator: --limit and --target, for `of_costs`."""
+    helps = {
+        "--limit": "most that a network may cost, of {}: nothing above it is proposed or judged",
+        "--target": "what a network should cost, of {}: the reward falls with the distance from it",
+    }
+    for option, help in reversed(helps.items()):
+        names = (option, f"{option[2:]}s")
+        costs = help.format(", ".join(COSTS))
+        command = click.option(*names, multiple=True, metavar="COST=NUMBER", help=costs)(command)
+    return command
+
+
+def of_costs(limits: tuple[str, ...], targets: tuple[str, ...]) -> list[str]:
+    """The settings that --limit and --target stand for, as --set has them."""
+    costs = {"--limit": (LIMIT, limits), "--target": (TARGET, targets)}
+    return [_of_cost(option, prefix, text) for option, (prefix, texts) in costs.items() for text in texts]
+
+
 def search_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Decorator: the options of every command that searches, for `search_settings`."""
     for decorator in reversed(
         (
             options.settings(SearchConfig),
             click.option("--space", type=click.Choice(SEARCHABLE), help="search space (default: macro)"),
-            click.option(
-                "--limit",
-                "limits",
-                multiple=True,
-                metavar="COST=NUMBER",
-                help=f"most that a network may cost, of {', '.join(COSTS)}: nothing above it is proposed or judged",
-            ),
-            click.option(
-                "--target",
-                "targets",
-                multiple=True,
-                metavar="COST=NUMBER",
-                help=f"what a network should cost, of {', '.join(COSTS)}: the reward falls with the distance from it",
-            ),
+            cost_options,
             click.option("--output", type=click.Path(path_type=Path), help="run folder (default: runs/<date>-<space>)"),
             click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="continue the run in RUN"),
         )
@@ -73,9 +79,7 @@ def search_settings(
         given = (config_file, assignments, preset, space, limits, targets, output, *others)
         return resumed(SearchConfig(), resume, fields, given), resume
     name, values = options.preset_and_file(preset, space, options.read_toml(config_file))
-    costs = {"--limit": (LIMIT, limits), "--target": (TARGET, targets)}
-    named = [_of_cost(option, prefix, text) for option, (prefix, texts) in costs.items() for text in texts]
-    assignments = (*named, *assignments)
+    assignments = (*of_costs(limits, targets), *assignments)
     for assignment in assignments:
         if assignment.partition("=")[0].strip() == "preset":
             raise UserError(f"a preset must be given with --preset, but got --set {assignment}; --set changes no sizes")

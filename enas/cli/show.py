@@ -67,6 +67,12 @@ def evaluate(model: Path, data: str, data_folder: str | None, device: str, preci
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
 @click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="draw the architecture: .svg or .png")
 @click.option(
+    "--fronts",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="for a finished search: draw accuracy over each cost of all that was scored: .svg or .png",
+)
+@click.option(
     "--choices",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -81,6 +87,7 @@ def show(
     depth: int | None,
     as_json: bool,
     output: Path | None,
+    fronts: Path | None,
     choices: Path | None,
 ) -> None:
     """Describe and draw an architecture, or what a run has found: layers, skips, parameters, MACs.
@@ -90,7 +97,7 @@ def show(
     from enas import draw
     from enas.runs import RESULT
 
-    for picture in (output, choices):
+    for picture in (output, fronts, choices):
         if picture is not None:
             draw.check_path(picture)
     scale = {name: value for name, value in (("width", width), ("depth", depth)) if value is not None}
@@ -102,20 +109,30 @@ def show(
         )
     if path is not None:
         _check_run(path, {"--image-size": image_size, "--channels": channels, "--classes": classes})
-        if show_searches(path, as_json, {"--width": width, "--depth": depth, "--output": output, "--choices": choices}):
+        of_one = {"--width": width, "--depth": depth, "--output": output, "--fronts": fronts, "--choices": choices}
+        if show_searches(path, as_json, of_one):
             return
-    elif choices is not None:
-        raise UserError(f"--choices applies to searches only, but {target} is an architecture; leave it out")
+    else:
+        for option, picture in (("--choices", choices), ("--fronts", fronts)):
+            if picture is not None:
+                raise UserError(f"{option} applies to searches only, but {target} is an architecture; leave it out")
     if path is not None and path.is_dir() and not (path / RESULT).exists():
-        if output is not None or scale:
+        if output is not None or fronts is not None or scale:
             raise UserError(
-                f"--output, --width and --depth need a finished run, but {path} is not finished; leave them out"
+                f"--output, --fronts, --width and --depth need a finished run, but {path} is not finished; leave them "
+                "out"
             )
         values, lines = _unfinished(path)
     else:
         values, lines = _described(target, path, (channels or 3, image_size or 32), classes or 10, scale, output)
     if output is not None:
         values, lines = {**values, "output": str(output)}, [*lines, f"picture of the architecture: {output}"]
+    if fronts is not None and path is not None:
+        if not values.get("archive"):
+            raise UserError(f"--fronts needs a search's result, but {path} has no archive of scores; leave it out")
+        with reading(path):
+            draw.draw_fronts(values["archive"], values["text"], fronts)
+        values, lines = {**values, "fronts": str(fronts)}, [*lines, f"picture of the fronts: {fronts}"]
     if choices is not None and path is not None:
         draw.draw_choices(_history(path if path.is_dir() else path.parent), choices)
         values, lines = {**values, "choices": str(choices)}, [*lines, f"picture of the choices: {choices}"]

@@ -99,6 +99,7 @@ def check(config: SearchConfig | RetrainConfig) -> None:
     if isinstance(config, SearchConfig):
         _check_evaluator(config)
         _check_costs(config)
+        _check_source(config)
         _check_sampling(config)
         _check_audit(config)
     if isinstance(config, SearchConfig) and config.budget is not None:
@@ -150,15 +151,31 @@ def _check_costs(config: SearchConfig) -> None:
             )
 
 
+def _check_source(config: SearchConfig) -> None:
+    """Raise UserError for settings of a training of shared weights that does not happen."""
+    if config.weights.source is None:
+        return
+    if config.evaluator != "shared-weights":
+        raise UserError(
+            f"weights.source has shared weights, but evaluator {config.evaluator} uses none; leave one of them out"
+        )
+    if config.learns and config.controller.warmup_epochs:
+        raise UserError(
+            "the shared weights of weights.source are trained already, so there must be no warm-up, but "
+            f"controller.warmup_epochs is {config.controller.warmup_epochs}; set it to 0"
+        )
+    if config.weights.sampling != "independent":
+        raise UserError(
+            "the shared weights of weights.source are trained already, so nothing is left to sample for, but "
+            f"weights.sampling is {config.weights.sampling}; leave it out"
+        )
+
+
 def _check_sampling(config: SearchConfig) -> None:
     """Raise UserError for a way to draw uniform architectures that cannot be had, or that nothing would use."""
     sampling, together = config.weights.sampling, config.weights.architectures_per_step
     if sampling == "independent" or config.evaluator != "shared-weights":
         return
-    if sampling == "fair" and config.objective.limits:
-        raise UserError(
-            "--sampling fair makes all choices equally often, which no --limit lets it; leave one of the two out"
-        )
     if sampling == "sandwich" and together < 2:
         raise UserError(
             "--sampling sandwich needs at least two architectures in a step, the largest one being always the first, "

@@ -66,6 +66,11 @@ class WeightsConfig(SgdConfig):
         choices=("independent", "fair", "sandwich"),
         option="--sampling",
     )
+    source: str | None = setting(
+        None,
+        "folder of a search with the same images and space whose shared weights are used as they are, as enas derive "
+        "sets it: no epoch trains them (none: they are trained)",
+    )
     scoring_memory_gib: float | None = setting(
         None,
         "memory in GiB for the passes that score architectures at a time, by estimate; as many as fit share what they "

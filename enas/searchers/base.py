@@ -146,7 +146,7 @@ def climbed(
     rises and the space allows them."""
     arch = start
     while True:
-        least, nearby = value(arch), {other: value(other) for other in _near(space, arch, at_once)}
+        least, nearby = value(arch), {other: value(other) for other in near(space, arch, at_once)}
         better = sorted((other for other in nearby if nearby[other] > least), key=lambda other: -nearby[other])
         best = next((other for other in better if allows(space, other)), None)
         if best is None:
@@ -154,7 +154,7 @@ def climbed(
         arch = best
 
 
-def _near(space: SearchSpace, arch: Architecture, at_once: int) -> Iterator[Architecture]:
+def near(space: SearchSpace, arch: Architecture, at_once: int) -> Iterator[Architecture]:
     """All architectures that differ from `arch` in 1 to `at_once` choices, and in what follows from those."""
     changes = alternatives(space, arch)
     for count in range(1, at_once + 1):

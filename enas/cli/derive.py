@@ -1,0 +1,82 @@
+"""`enas derive`: other architectures from the shared weights of a search, for instance within another limit."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from enas import config
+from enas.cli import options
+from enas.cli.jobs import searching
+from enas.cli.output import print_search_result
+from enas.cli.search import cost_options, of_costs
+from enas.cli.targets import with_shared_weights
+from enas.cli.work import interruptible, work
+from enas.config import COSTS, LIMIT, SEARCHERS, TARGET, SearchConfig
+from enas.errors import UserError
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@cost_options
+@click.option("--searcher", type=click.Choice(SEARCHERS), help="what proposes architectures (default: the run's)")
+@click.option("--epochs", type=int, help="epochs of the controller (default: as many as it had in the run)")
+@click.option("--seed", type=int, help="seed of every random draw (default: the run's)")
+@click.option("--device", help="auto, cpu, cuda, cuda:N or mps (default: the run's)")
+@click.option("--data", help="where the run's images are now, if they have moved")
+@click.option("--data-folder", help="where the run's data set lies now, as for search")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="any other setting of a search")
+@click.option("--output", type=click.Path(path_type=Path), help="folder (default: RUN/derive-<date>)")
+@click.option("--print-config", is_flag=True, help="print all settings as TOML and stop")
+def derive(
+    run: Path,
+    limits: tuple[str, ...],
+    targets: tuple[str, ...],
+    searcher: str | None,
+    epochs: int | None,
+    seed: int | None,
+    device: str | None,
+    data: str | None,
+    data_folder: str | None,
+    assignments: tuple[str, ...],
+    output: Path | None,
+    print_config: bool,
+) -> None:
+    """Search again with the shared weights of RUN, which are not trained: by other limits, targets or settings.
+
+    RUN is a finished search with shared weights. A new controller learns from their rewards; what RUN found to be best
+    for its cost is judged too. The result is a run of its own: enas show, retrain, audit and search --resume take it.
+    """
+    found = with_shared_weights(run, data, data_folder)
+    if not (run / "result.json").exists():
+        raise UserError(f"{run} must be a finished search, but it has no result; go on: enas search --resume {run}")
+    given = {"searcher": searcher, "epochs": epochs, "seed": seed, "device": device}
+    typed = (*of_costs(limits, targets), *assignments)
+    run_config = config.from_text(_again(found, run, bool(limits or targets), given), typed)
+    if print_config:
+        click.echo(options.to_toml(config.to_dict(run_config)))
+        return
+    config.check(run_config)
+    path = output or run / f"derive-{time.strftime('%Y%m%d-%H%M%S')}"
+    with interruptible(path):
+        print_search_result(path, work(searching, run_config, path, resuming=False))
+
+
+def _again(found: SearchConfig, run: Path, other_costs: bool, given: dict[str, Any]) -> SearchConfig:
+    """The run's configuration for a search with its shared weights. other_costs: its limits and targets do not stay."""
+    learning = found.epochs - found.controller.warmup_epochs if found.learns else 1
+    changes: dict[str, Any] = {
+        "budget": None,
+        "epochs": max(1, learning),
+        "weights": {"source": os.path.abspath(found.weights.source or run), "sampling": "independent"},
+        "controller": {"warmup_epochs": 0},
+        "audit": {"networks": 0},
+    }
+    if other_costs:
+        changes["objective"] = {prefix + cost: None for prefix in (LIMIT, TARGET) for cost in COSTS}
+    changes |= {name: value for name, value in given.items() if value is not None}
+    return config.update(found, changes)  # type: ignore[no-any-return]

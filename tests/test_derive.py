@@ -1,0 +1,172 @@
+"""Another search with shared weights that are trained already, and what an archive says of everything scored."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from enas import checkpoint, runtime, spaces
+from enas.data import DataSet, load
+from enas.errors import UserError
+from enas.objective import Objective
+from enas.pareto import best_known, front
+from enas.phases import Search
+from enas.runs import RunFolder
+from tests.test_cli import TINY_OPTIONS, enas, fails
+from tests.test_search import assert_same_run, run, tiny
+from tests.toys import random_archs
+
+
+@pytest.fixture(scope="module")
+def digits() -> DataSet:
+    return load(tiny().data, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished search."""
+    path = tmp_path_factory.mktemp("derive") / "run"
+    done = enas("search", *TINY_OPTIONS, "--output", path)
+    assert done.exit_code == 0, done.output
+    return path
+
+
+def result(path: Path) -> dict[str, Any]:
+    return json.loads((path / "result.json").read_text())  # type: ignore[no-any-return]
+
+
+# ---- the archive and its front
+
+
+rows = st.lists(
+    st.tuples(st.integers(1, 6), st.integers(0, 5)).map(lambda pair: {"costs": {"macs": pair[0]}, "value": pair[1]}),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(rows)
+def test_the_front_is_what_nothing_cheaper_or_equal_reaches(rows: list[dict[str, Any]]) -> None:
+    best = front(rows, "macs", "value")
+    kept = [(rows[i]["costs"]["macs"], rows[i]["value"]) for i in best]
+    assert kept == sorted(set(kept)) and [v for _, v in kept] == sorted({v for _, v in kept})
+    for row in rows:
+        assert any(cost <= row["costs"]["macs"] and value >= row["value"] for cost, value in kept)
+    for cost, value in kept:
+        assert not any(r["costs"]["macs"] <= cost and r["value"] > value for r in rows)
+
+
+def test_the_archive_holds_what_was_scored(source: Path) -> None:
+    found = result(source)
+    archive = {row["text"]: row for row in found["archive"]}
+    assert len(archive) == len(found["archive"]) <= 12  # six of the policy and six uniform ones
+    assert {row["random"] for row in archive.values()} == {True, False}
+    for finalist in found["finalists"]:
+        row = archive[finalist["text"]]
+        assert row["proxy_accuracy"] == finalist["proxy_accuracy"]
+        assert row["costs"] == {"params": finalist["params"], "macs": finalist["macs"]} and "arch" not in row
+
+
+def test_pictures_of_fronts(source: Path, tmp_path: Path) -> None:
+    shown = enas("show", source, "--fronts", tmp_path / "fronts.svg")
+    assert shown.exit_code == 0 and "picture of the fronts" in shown.output
+    text = (tmp_path / "fronts.svg").read_text()
+    assert "proxy accuracy" in text and "MACs" in text and "parameters" in text
+    fails("show", "macro:0-31-201", "--fronts", tmp_path / "a.svg", match="--fronts applies to searches only")
+    fails("show", source, "--fronts", tmp_path / "a.gif", match="must end in")
+
+
+# ---- the same shared weights again
+
+
+def test_derived_again_within_a_limit(source: Path, tmp_path: Path) -> None:
+    before = checkpoint.load(source / "checkpoint.pt")
+    macs = sorted(row["costs"]["macs"] for row in result(source)["archive"])
+    limit = macs[len(macs) // 2]
+    done = enas("derive", source, "--limit", f"macs={limit}", "--output", tmp_path / "small")
+    assert done.exit_code == 0, done.output
+    found = result(tmp_path / "small")
+    assert all(row["costs"]["macs"] <= limit for row in [*found["finalists"], *found["archive"]])
+    after = checkpoint.load(tmp_path / "small" / "checkpoint.pt")
+    assert all(torch.equal(tensor, after["supernet"][name]) for name, tensor in before["supernet"].items())
+    records = RunFolder(tmp_path / "small").records()
+    epochs = [record for record in records if record["kind"] == "epoch"]
+    assert len(epochs) == 2  # those in which the controller learned
+    assert all(epoch["train_loss"] is None and epoch["reward"] is not None for epoch in epochs)
+    # what was best before and is allowed is judged again
+    known = {row["text"] for row in result(source)["archive"]} & {row["text"] for row in found["archive"]}
+    space = spaces.build(tiny().space, (1, 8, 8), 10)
+    objective = Objective(space, tiny(f"objective.limit_macs={limit}").objective)
+    best = [spaces.to_text(space, arch) for arch in best_known(space, source) if objective.excess(arch) <= 1]
+    assert best and set(best) <= known
+    assert "enas retrain" in done.output and enas("show", tmp_path / "small").exit_code == 0
+
+
+def test_the_default_folder_and_the_printed_settings(source: Path) -> None:
+    printed = enas("derive", source, "--target", "params=5e3", "--print-config").output
+    assert f'source = "{source}"' in printed and "target_params = 5000.0" in printed
+    assert enas("derive", source, "--searcher", "random").exit_code == 0
+    (folder,) = source.glob("derive-*")
+    assert result(folder)["config"]["searcher"] == "random"
+    again = enas("derive", folder, "--limit", "params=5e3", "--print-config").output
+    assert f'source = "{source}"' in again  # not the copy, which may be gone one day
+
+
+@pytest.mark.parametrize("stop_after", [1, 3])
+def test_resumed_equals_uninterrupted(source: Path, digits: DataSet, tmp_path: Path, stop_after: int) -> None:
+    again = tiny(f"weights.source={source}", "controller.warmup_epochs=0", "epochs=2")
+    whole = run(tmp_path / "whole", digits, again)
+    run(tmp_path / "run", digits, again, stop_after)
+    assert_same_run(run(tmp_path / "run", digits, again), whole)
+    assert checkpoint.read_json(whole.result)["flops"] > 0
+
+
+def test_training_goes_beyond_the_limit(digits: DataSet, tmp_path: Path) -> None:
+    """The shared weights of what is allowed are better where the others train them too."""
+    space = spaces.build(tiny().space, digits.input_shape, digits.num_classes)
+    objective = Objective(space, tiny().objective)
+    limit = sorted(objective.costs(arch)["macs"] for arch in random_archs(space, 21))[10]
+    small = tiny(f"objective.limit_macs={limit}")
+    state = Search(small, digits, RunFolder(tmp_path), runtime.start(small))
+    assert state.warmup
+    trained = [arch for step in range(20) for arch in state.curriculum.of(step)]
+    assert {spaces.allows(state.space, arch) for arch in trained} == {True, False}
+    state.epoch = 1
+    trained = [arch for step in range(8) for arch in state.curriculum.of(step)]
+    assert all(spaces.allows(state.space, arch) for arch in trained)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        (("--set", "space.width=8"), "must have searched the same space with the same split of the images"),
+        (("--set", "data.split_seed=3"), "its settings of data are others"),
+        (("--set", "controller.warmup_epochs=1"), "there must be no warm-up"),
+        (("--set", "weights.sampling=fair"), "nothing is left to sample for"),
+        (("--set", "evaluator=full-training"), "evaluator full-training uses none"),
+        (("--limit", "macs=2"), "within 2 MACs"),
+    ],
+)
+def test_what_does_not_go_with_trained_weights(
+    source: Path, tmp_path: Path, options: tuple[str, ...], match: str
+) -> None:
+    fails("derive", source, *options, "--output", tmp_path / "again", match=match)
+
+
+def test_runs_that_have_nothing_to_give(source: Path, digits: DataSet, tmp_path: Path) -> None:
+    fails("derive", tmp_path, "--limit", "macs=1e6", match="must be a run folder")
+    unfinished = run(tmp_path / "unfinished", digits, tiny(), stop_after=1)
+    fails("derive", unfinished.path, match="must be a finished search")
+    config = tiny("weights.source=nowhere", "controller.warmup_epochs=0")
+    with pytest.raises(UserError, match="nowhere must be a search with shared weights, but it has no checkpoint"):
+        run(tmp_path / "run", digits, config)
+    damaged = {**result(source), "archive": [{"text": "macro:0"}]}
+    (tmp_path / "result.json").write_text(json.dumps(damaged))
+    with pytest.raises(UserError, match="must hold an archive of scores"):
+        best_known(spaces.build(tiny().space, (1, 8, 8), 10), tmp_path)
