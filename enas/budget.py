@@ -236,11 +236,13 @@ def replanned(state: Search, rates: Rates) -> SearchConfig:
 def describe(config: SearchConfig, train_images: int) -> str:
     """The sizes of a search in one line."""
     derive = config.derive
+    early = ", ".join(map(str, derive.rungs[:-1]))
+    halved = f", of which one in {derive.halving_eta} goes on after {early}" if early else ""
     return (
         f"{config.epochs} epochs ({config.controller.warmup_epochs} of warm-up) of "
         f"{weight_steps(config, train_images)} training steps and {config.controller.updates} controller updates; "
         f"{derive.samples} + {derive.random} architectures to choose from, {derive.finalists} finalists trained for "
-        f"{derive.finalist_epochs} epochs"
+        f"{derive.finalist_epochs} epochs{halved}"
     )
 
 

@@ -6,16 +6,14 @@ Beside the policy's architectures stand as many uniform ones: a search says how 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from enas import checkpoint, searchers, spaces
-from enas.config import SgdConfig, StandaloneConfig
-from enas.cost import cost
+from enas import checkpoint, finalists, searchers, spaces
 from enas.data import random_batch
 from enas.effects import Effects
 from enas.graph import signature
@@ -24,14 +22,13 @@ from enas.network import Network
 from enas.objective import Scores
 from enas.pareto import best_known
 from enas.phases import Search
-from enas.plan import NASWOT_IMAGES, TRAINING_COST, Work
-from enas.records import DeriveRecord, FinalistRecord, Record, difference, spread
+from enas.plan import NASWOT_IMAGES, Work
+from enas.records import DeriveRecord, Record, difference, spread
 from enas.results import search_result
-from enas.runtime import derived_seed, generator
+from enas.runtime import generator
 from enas.scoring import ProxyScores
 from enas.spaces import Architecture, LimitedSpace, SearchSpace
-from enas.standalone import OutOfMemory, Standalone
-from enas.training import UNLIMITED, Batch
+from enas.training import Batch
 
 SCORED_TOGETHER = 8  # architectures between two chances to save
 EFFECTS_TOGETHER = 64  # the same on fewer images
@@ -45,21 +42,7 @@ def derive(state: Search) -> Iterator[Record]:
         state.advance(scored)
         state.save()
         yield scored
-    for rank, finalist in enumerate(state.derived["finalists"], start=1):
-        if "standalone_accuracy" in finalist:
-            continue
-        finalist["standalone_accuracy"] = _train_finalist(state, finalist)
-        record = FinalistRecord(
-            rank=rank,
-            arch=finalist["text"],
-            proxy_accuracy=finalist["proxy_accuracy"],
-            standalone_accuracy=finalist["standalone_accuracy"],
-            flops=state.flops,
-            elapsed_s=state.elapsed_s,
-        )
-        state.advance(record)
-        state.save()
-        yield record
+    yield from finalists.train(state)
     checkpoint.write_json(state.folder.result, _result(state))
 
 
@@ -194,58 +177,14 @@ def _scored(state: Search, name: str, archs: list[Architecture], batches: list[B
     return Scores(accuracy, loss, sum(len(labels) for _, labels in batches))
 
 
-def _train_finalist(state: Search, finalist: dict[str, Any]) -> float | None:
-    """Validation accuracy after a short training from scratch; None without training or where it diverged."""
-    epochs = state.config.derive.finalist_epochs
-    if epochs == 0:
-        return None
-    weights = state.config.weights
-    sgd = StandaloneConfig(**{f.name: getattr(weights, f.name) for f in dataclasses.fields(SgdConfig)})
-    sgd = dataclasses.replace(sgd, schedule="one-cycle", max_nonfinite=UNLIMITED)  # a failed child never ends the run
-    training = state.finalist = Standalone(
-        state.evaluator.graph(spaces.from_json(finalist["arch"])),
-        state.data,
-        state.train,
-        sgd,
-        epochs,
-        derived_seed(state.config.seed, "finalist"),  # the same for all: they differ in their architecture alone
-        state.runtime,
-    )
-    if state.finalist_state is not None:
-        training.load_state_dict(state.finalist_state)
-        state.finalist_state = None
-
-    macs = cost(training.network.graph).macs
-
-    def after_step(images: int) -> None:
-        state.training_macs += TRAINING_COST * images * macs
-        state.report(Work(training=images))
-        state.keeper.tick()
-
-    try:
-        while training.epoch < epochs:
-            training.train_epoch(after_step)
-        scores = training.score(state.validation)
-    except OutOfMemory:
-        return None
-    finally:
-        state.finalist = None
-    return None if bool(scores.failed.any()) else scores.accuracy.item()
-
-
 def _result(state: Search) -> dict[str, Any]:
     criterion = state.derived["criterion"]
-
-    def order(finalist: Mapping[str, Any]) -> tuple[float, float]:
-        standalone = finalist["standalone_accuracy"]
-        return (-1.0 if standalone is None else standalone, finalist[criterion])
-
     return search_result(
         state.config,
         state.space,
         state.data.classes,
         state.identity["images"],
-        sorted(state.derived["finalists"], key=order, reverse=True),
+        sorted(state.derived["finalists"], key=lambda finalist: finalists.standing(finalist, criterion), reverse=True),
         state.derived["random_baseline"],
         state.derived["archive"],
         state.runtime,

@@ -79,8 +79,8 @@ class Search:
         self.done = Work()  # over all sessions
         self.training_macs = 0  # multiply-accumulates of all training, over all sessions
         self.derived: dict[str, Any] = {}  # what derive has found out so far
-        self.finalist: Standalone | None = None  # the one that is being trained
-        self.finalist_state: dict[str, Any] | None = None  # where an earlier session left it
+        self.finalist: tuple[int, Standalone] | None = None  # the one that is being trained, and its place among them
+        self.paused: dict[int, dict[str, Any]] = {}  # where others stand that are to go on, by their place
         self.elapsed_before_s = 0.0
         self.overhead_s = 0.0  # of that and of this session: reading images and measuring, before any work
         self.started = time.perf_counter()

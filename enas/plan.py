@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from enas import halving
 from enas.config import DeriveConfig, SearchConfig
 from enas.data import training_steps
 
@@ -86,10 +87,20 @@ def derive_work(config: SearchConfig, train_images: int, validation_images: int)
     derive = config.derive
     scoring = (derive.samples + derive.random) * validation_images
     if derive.criterion == "effects":
-        scoring += derive.effects_from * min(derive.effects_images, validation_images) + validation_images
+        scoring += derive.effects_from * min(derive.effects_images, validation_images)
+        scoring += derive.finalists * validation_images
     if derive.criterion == "vote":
         scoring += (derive.samples + derive.random) * min(NASWOT_IMAGES, train_images)
-    return Work(derive.finalists * derive.finalist_epochs * train_images, scoring)
+    return Work(0, scoring) + finalists_work(derive, train_images, validation_images)
+
+
+def finalists_work(derive: DeriveConfig, train_images: int, validation_images: int) -> Work:
+    """Training the finalists, and scoring each at the end of each of its rungs: less where some fail."""
+    if derive.finalist_epochs == 0:
+        return Work()
+    counts = halving.counts(derive.finalists, derive.rungs, derive.halving_eta)
+    epochs = sum(count * span for count, span in zip(counts, halving.spans(derive.rungs), strict=True))
+    return Work(epochs * train_images, sum(counts) * validation_images)
 
 
 def total_work(config: SearchConfig, train_images: int, validation_images: int) -> Work:

@@ -85,13 +85,15 @@ class DeriveRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class FinalistRecord:
-    """One of the best architectures, trained on its own for a short time."""
+    """One of the best architectures, trained on its own for a short time, or to one rung of successive halving."""
 
     kind: ClassVar[str] = "finalist"
     rank: int  # by proxy, from 1
     arch: str
     proxy_accuracy: float
-    standalone_accuracy: float | None  # on the validation images; None: the training failed
+    rung: int  # from 0
+    epochs: int  # of its training so far
+    standalone_accuracy: float | None  # on the validation images; None: the training failed, or there was none
     flops: float  # of all training and scoring so far: two for each multiply-accumulate, backward twice forward
     elapsed_s: float
     time_s: float = field(default_factory=time.time)

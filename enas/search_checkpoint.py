@@ -18,7 +18,7 @@ from enas.training import EpochState, EpochStats
 if TYPE_CHECKING:
     from enas.phases import Search
 
-SCHEMA = 5
+SCHEMA = 6
 SPLIT = ("validation_fraction", "test_fraction", "split_seed", "skip_unreadable")  # settings of the data
 
 
@@ -57,13 +57,22 @@ def state_of(search: Search) -> dict[str, Any]:
         "done": asdict(search.done),
         "macs": [search.training_macs, search.evaluator.macs],
         "derived": search.derived,
-        "finalist": search.finalist.state_dict() if search.finalist is not None else None,
+        "finalists": _finalists(search),
         "elapsed_s": search.elapsed_s,
         "overhead_s": search.overhead_s,
         "supernet": search.supernet.state_dict(),
         "optimizer": search.optimizer.state_dict(),
         "searcher": search.searcher.state_dict(),
     }
+
+
+def _finalists(search: Search) -> dict[int, dict[str, Any]]:
+    """Where each finalist stands that is being trained or is to go on: a small part of what the supernet takes."""
+    states = dict(search.paused)
+    if search.finalist is not None:
+        place, training = search.finalist
+        states[place] = training.state_dict()
+    return states
 
 
 def take_over(search: Search, state: Mapping[str, Any]) -> None:
@@ -78,7 +87,7 @@ def take_over(search: Search, state: Mapping[str, Any]) -> None:
         search.searcher.load_state_dict(state["searcher"])
         search.epoch, search.derived = state["epoch"], state["derived"]
         search.config = with_sizes(search.initial, state["sizes"])
-        search.within, search.finalist_state = Within.restored(state["within"]), state["finalist"]
+        search.within, search.paused = Within.restored(state["within"]), state["finalists"]
         search.chunk, search.evaluator.memory = state["limits"]
         search.training_macs, search.evaluator.macs = state["macs"]
         search.num_records, search.elapsed_before_s = state["num_records"], state["elapsed_s"]

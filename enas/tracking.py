@@ -98,10 +98,7 @@ class TensorBoard:
             self._text(record, "derive/scored", f"{record['scored']} architectures on {record['images']} images", 0)
             self._gap(record, "derive", 0)
         elif record["kind"] == "finalist":
-            text = f"{record['arch']}: standalone accuracy {record['standalone_accuracy']}"
-            self._text(record, "derive/finalist", text, record["rank"])
-            for name in ("proxy_accuracy", "standalone_accuracy"):
-                self._scalars(record, {f"derive/{name}_by_rank": name}, record["rank"])
+            self._finalist(record, record["rank"])
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Add what a result file says: settings with final figures, the architecture, the choices of all epochs."""
@@ -151,6 +148,16 @@ class TensorBoard:
         # over evaluations, by which searches are compared
         self._scalars(record, GENERATION_SCALARS, record["evaluations"])
         self._choices(record, step)
+
+    def _finalist(self, record: Mapping[str, Any], step: int) -> None:
+        """Its accuracies beside those of other ranks; with successive halving each rung has a chart of its own."""
+        after = f"after {record['epochs']} epochs"
+        text = f"{record['arch']}: standalone accuracy {record['standalone_accuracy']} {after}"
+        self._text(record, "derive/finalist", text, step)
+        if record["rung"] == 0:
+            self._scalars(record, {"derive/proxy_accuracy_by_rank": "proxy_accuracy"}, step)
+        tag = "derive/standalone_accuracy_by_rank"
+        self._scalars(record, {f"{tag}/{after.replace(' ', '_')}": "standalone_accuracy"}, step)
 
     def _choices(self, record: Mapping[str, Any], step: int) -> None:
         """What the searcher chooses: the shares of each choice, its best architecture, a warning."""

@@ -445,7 +445,7 @@ def test_a_search_killed_from_outside_again_and_again(tmp_path: Path) -> None:
     errors = [
         killed(begin, folder, lambda s: s["epoch"] == 1 and s["within"]["weights"]["step"] >= 1, signal.SIGKILL),
         killed(resume, folder, lambda s: len(s["within"]["told"]) >= 2, signal.SIGTERM),
-        killed(resume, folder, lambda s: s["finalist"] is not None and s["finalist"]["epoch"] >= 1, signal.SIGKILL),
+        killed(resume, folder, lambda s: any(one["epoch"] >= 1 for one in s["finalists"].values()), signal.SIGKILL),
     ]
     assert ["stopped by SIGTERM: the state is saved" in text for text in errors] == [False, True, False]
     assert not any("Traceback" in text for text in errors)

@@ -17,7 +17,7 @@ MAX_LINES = 320
 
 # Level of every module. A package stands for all modules in it; nothing may import the package `enas` itself.
 LEVELS = (
-    ("errors", "config", "graph", "spaces", "cache"),
+    ("errors", "halving", "config", "graph", "spaces", "cache"),
     (
         "interrupts",
         "kernels",
@@ -47,6 +47,7 @@ LEVELS = (
         "curriculum",
         "phases",
         "scoring",
+        "finalists",
         "derive",
         "audit",
         "aggregate",

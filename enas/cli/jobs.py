@@ -59,7 +59,8 @@ def searching(place: Place[SearchConfig]) -> Ready[SearchConfig]:
                 warned = True  # every record has it; one line is enough here
                 progress.say(f"warning: epoch {record.epoch + 1}: {record.warning}")
         elif isinstance(record, FinalistRecord):
-            progress.show(f"finalist {record.rank} standalone {record.standalone_accuracy or math.nan:.3f}")
+            accuracy = math.nan if record.standalone_accuracy is None else record.standalone_accuracy
+            progress.show(f"finalist {record.rank} epoch {record.epochs} standalone {accuracy:.3f}")
 
     given = plan.config.budget
     return Ready(

@@ -191,7 +191,7 @@ def _scores(values: dict[str, Any]) -> list[str]:
         lines.append(f"test accuracy {values['test_accuracy']:.4f}")
     for finalist in values.get("finalists", ()):
         if "proxy_accuracy" in finalist:
-            scores = f"proxy {finalist['proxy_accuracy']:.4f}  standalone {_number(finalist['standalone_accuracy'])}"
+            scores = f"proxy {finalist['proxy_accuracy']:.4f}  standalone {_standalone(finalist)}"
         else:
             scores = f"validation {finalist['accuracy']:.4f}"
             scores += f"  true test {finalist['true_accuracy']:.4f}" if "true_accuracy" in finalist else ""
@@ -201,6 +201,13 @@ def _scores(values: dict[str, Any]) -> list[str]:
     if "audit" in values:
         lines.append(f"audit: {values['audit']['sentence']}")
     return lines
+
+
+def _standalone(finalist: dict[str, Any]) -> str:
+    """A finalist's accuracy on its own, and after how many epochs; results of older versions do not say that."""
+    rungs = finalist.get("rungs", ())
+    after = f" after {rungs[-1]['epochs']} epochs" if rungs and rungs[-1]["epochs"] else ""
+    return _number(finalist["standalone_accuracy"]) + after
 
 
 def _unfinished(path: Path) -> tuple[dict[str, Any], list[str]]:

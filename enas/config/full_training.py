@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from enas import halving
 from enas.config.checked import Checked, setting
 from enas.config.training import StandaloneConfig
-from enas.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,21 +56,15 @@ class FullTrainingConfig(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.halving_eta == 1:
-            raise UserError("halving_eta must be 0 (off) or at least 2, but got 1, which would stop no child")
+        halving.check_eta(self.halving_eta, "child")
 
     @property
     def rungs(self) -> tuple[int, ...]:
-        """Epochs after which children are compared, the last one being the end: epochs / eta^k, rounded down."""
-        found = [self.epochs]
-        while self.halving_eta and found[-1] // self.halving_eta >= self.halving_first:
-            found.append(found[-1] // self.halving_eta)
-        return tuple(reversed(found))
+        """Epochs after which children are compared, the last one being the end."""
+        return halving.rungs(self.epochs, self.halving_eta, self.halving_first)
 
     @property
     def epochs_each(self) -> float:
         """Epochs of a child on average, in large batches: fewer than all where some are stopped early."""
-        ends = self.rungs
-        spans = [end - start for start, end in zip((0, *ends), ends, strict=False)]
-        shares = (float(max(1, self.halving_eta)) ** -i for i in range(len(spans)))
-        return sum(span * share for span, share in zip(spans, shares, strict=True))
+        shares = (float(max(1, self.halving_eta)) ** -i for i in range(len(self.rungs)))
+        return sum(span * share for span, share in zip(halving.spans(self.rungs), shares, strict=True))

@@ -102,6 +102,7 @@ def check(config: SearchConfig | RetrainConfig) -> None:
         _check_source(config)
         _check_sampling(config)
         _check_audit(config)
+        _check_finalists(config)
     if isinstance(config, SearchConfig) and config.budget is not None:
         parse_budget(config.budget)
     elif isinstance(config, SearchConfig) and config.evaluator == "shared-weights" and config.learns:
@@ -201,6 +202,24 @@ def _check_audit(config: SearchConfig) -> None:
         raise UserError(
             "an audit trains all its networks to the end, but full_training.halving_eta is "
             f"{config.full_training.halving_eta}; set it to 0"
+        )
+
+
+def _check_finalists(config: SearchConfig) -> None:
+    """Raise UserError for settings of the finalists' training that nothing would use; a budget may shorten it later."""
+    derive = config.derive
+    if config.evaluator != "shared-weights" or config.budget is not None:
+        return
+    if derive.finalist_epochs == 0 and derive.finalist_weights != "fresh":
+        raise UserError(
+            f"--finalist-weights {derive.finalist_weights} is about the finalists' training, but "
+            "derive.finalist_epochs is 0; give it more, or leave --finalist-weights out"
+        )
+    if derive.halving_eta and (len(derive.rungs) == 1 or derive.finalists == 1):
+        raise UserError(
+            f"derive.halving_eta must leave a selection among finalists before their last epoch, but with "
+            f"{derive.finalists} finalists, {derive.finalist_epochs} epochs and halving_first {derive.halving_first} "
+            f"it is {derive.halving_eta} and leaves none; give more derive.finalist_epochs, or set it to 0"
         )
 
 

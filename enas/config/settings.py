@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from enas import halving
 from enas.config.checked import Checked, setting
 from enas.config.full_training import FullTrainingConfig
 from enas.config.searchers import SEARCHERS, ControllerConfig, EvolutionConfig, LocalSearchConfig, TpeConfig
@@ -133,6 +134,20 @@ class DeriveConfig(Checked):
     random: int = setting(100, "uniform random architectures scored the same way, for comparison", low=2)
     finalists: int = setting(5, "best of them that are trained on their own for a short time", low=1)
     finalist_epochs: int = setting(2, "epochs of that training (0: the first of them wins)", low=0)
+    finalist_weights: str = setting(
+        "fresh",
+        "what that training starts from: weights of its own (fresh), or the shared ones (inherited)",
+        choices=("fresh", "inherited"),
+        option="--finalist-weights",
+    )
+    halving_eta: int = setting(
+        0,
+        "successive halving: at each of some epochs only one in so many finalists goes on, the others are judged by "
+        "what they have (0: all are trained to the end)",
+        low=0,
+        high=1000,
+    )
+    halving_first: int = setting(2, "successive halving: epochs before the first selection, at least", low=1)
     criterion: str = setting(
         "own",
         "what the best are chosen by: each architecture's own reward (own), the mean of its ranks by loss and by "
@@ -148,6 +163,15 @@ class DeriveConfig(Checked):
     )
     images_per_epoch: int = setting(256, "validation images of that comparison", low=2)
     batch_size: int = setting(250, "validation images in a pass when scoring on the whole set", low=4)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        halving.check_eta(self.halving_eta, "finalist")
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Epochs after which finalists are compared, the last one being the end."""
+        return halving.rungs(self.finalist_epochs, self.halving_eta, self.halving_first)
 
 
 @dataclass(frozen=True, kw_only=True)

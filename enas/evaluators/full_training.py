@@ -5,9 +5,8 @@ epochs. Its seed follows from the run's and from the network (its signature), so
 or where it runs; on a CPU it does, to the last bits, on the worker's number of threads, which the cache notes.
 Equal networks are one child: the first of them to be asked for is trained.
 
-With successive halving (Jamieson & Talwalkar 2016; a batch of children is one bracket) all children of a batch train
-to the first rung, the best of them to the next one, and so on. Who goes on follows from the children's accuracies up
-to that rung alone, whatever else is known of them, and ties from the order of asking.
+With successive halving (enas/halving.py) a batch of children is one bracket. Who goes on follows from the children's
+accuracies up to that rung alone, whatever else is known of them, and ties from the order of asking.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from typing import Any, Self
 
 import torch
 
-from enas import config, searchers, spaces
+from enas import config, halving, searchers, spaces
 from enas.config import FullTrainingConfig, RunConfig
 from enas.cost import cost
 from enas.data import DataSet, ImageSet, training_images
@@ -196,8 +195,9 @@ class FullTraining:
             self._train([networks[name] for name in alive], until, on_work)
             judgements |= {name: self._judgement(networks[name].key, until) for name in alive}
             if until < self.settings.epochs:
-                count = max(1, len(alive) // self.settings.halving_eta)
-                alive = _best(alive, judgements, count)
+                judged = [judgements[name] for name in alive]
+                scores = [judgement.accuracy if judgement.failure is None else None for judgement in judged]
+                alive = [alive[i] for i in halving.promoted(scores, self.settings.halving_eta)]
         shutil.rmtree(self.folder / PAUSED, ignore_errors=True)  # the batch is over
         self._check_failures(judgements)
         return [judgements[name] for name in names]
@@ -267,14 +267,6 @@ class FullTraining:
                 f"at least one child must succeed, but all {len(self._failed)} so far have failed, the last one "
                 f"because {last.reason}; mend that and go on with --resume, or start a new run with other settings"
             )
-
-
-def _best(names: Sequence[str], judgements: dict[str, Judgement], count: int) -> list[str]:
-    """The best `count` of the children that did not fail, in the order of asking; the first ones of equals."""
-    well = [name for name in names if judgements[name].failure is None]
-    ranked = sorted(well, key=lambda name: judgements[name].accuracy, reverse=True)  # stable, reversed or not
-    chosen = set(ranked[:count])
-    return [name for name in well if name in chosen]
 
 
 def _run_config(runtime: Runtime, threads: int) -> RunConfig:

@@ -1,0 +1,142 @@
+"""Training the finalists, the last step of a search with shared weights: the best few by proxy, each on its own.
+
+They have one recipe, one seed and so the same images in the same order: they differ in their architecture alone. Each
+starts from weights of its own, or from the shared ones (`derive.finalist_weights`), which fit: finalists have the
+searched size.
+
+With successive halving (`derive.halving_eta`, enas/halving.py) all of them train to the first rung, the best to the
+next one, and so on. The learning rate follows one cycle over all of `derive.finalist_epochs`, wherever a finalist is
+stopped, as the children of full training have theirs (enas/evaluators/full_training.py). So accuracies at an early rung
+are noisy and far below what they would come to, as the rate is high there; but they are compared at one point of one
+course, after the same images. In return no epoch is spent on anything else than the training that decides in the end:
+who goes on comes to the very accuracy that it would have had without halving. With a course of its own for each rung
+they would be judged with an annealed rate, and then be heated up again, to another end. `derive.halving_first` keeps
+the first look from coming too early.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from enas import halving, spaces
+from enas.config import SgdConfig, StandaloneConfig, WeightsConfig
+from enas.cost import cost
+from enas.data import DataSet, ImageSet
+from enas.graph import Graph
+from enas.network import inherit
+from enas.phases import Search
+from enas.plan import TRAINING_COST, Work
+from enas.records import FinalistRecord
+from enas.runtime import Runtime, derived_seed
+from enas.standalone import OutOfMemory, Standalone
+from enas.supernet import Supernet
+from enas.training import UNLIMITED
+
+
+def train(state: Search) -> Iterator[FinalistRecord]:
+    """Train the finalists in `state.derived` from rung to rung; continues where they stand. Yields each at each rung.
+
+    A finalist's `rungs` say after how many epochs it had which accuracy, its `standalone_accuracy` is the last of them:
+    None without training, and where it failed.
+    """
+    derive, finalists = state.config.derive, state.derived["finalists"]
+    going_on = list(range(len(finalists)))
+    for rung, until in enumerate(derive.rungs):
+        for place in going_on:
+            finalist = finalists[place]
+            done: list[dict[str, Any]] = finalist.setdefault("rungs", [])
+            if len(done) > rung:
+                continue
+            accuracy = _train_to(state, place, until)
+            done.append({"epochs": until, "standalone_accuracy": accuracy})
+            finalist["standalone_accuracy"] = accuracy
+            record = FinalistRecord(
+                rank=place + 1,
+                arch=finalist["text"],
+                proxy_accuracy=finalist["proxy_accuracy"],
+                rung=rung,
+                epochs=until,
+                standalone_accuracy=accuracy,
+                flops=state.flops,
+                elapsed_s=state.elapsed_s,
+            )
+            state.advance(record)
+            state.save()
+            yield record
+        if until < derive.finalist_epochs:
+            scores = [finalists[place]["rungs"][rung]["standalone_accuracy"] for place in going_on]
+            going_on = [going_on[i] for i in halving.promoted(scores, derive.halving_eta)]
+        state.paused = {place: paused for place, paused in state.paused.items() if place in going_on}
+
+
+def standing(finalist: Mapping[str, Any], criterion: str) -> tuple[float, float, float]:
+    """What finalists are ordered by, the best with the greatest: how far it came, its accuracy there, its criterion.
+
+    Accuracies of two rungs do not compare, but who came further was better where both were. Who failed comes last,
+    however far that was.
+    """
+    accuracy = finalist["standalone_accuracy"]
+    if accuracy is None:
+        return -1.0, -1.0, finalist[criterion]
+    return finalist["rungs"][-1]["epochs"], accuracy, finalist[criterion]
+
+
+def new_training(
+    graph: Graph,
+    data: DataSet,
+    images: ImageSet,
+    weights: WeightsConfig,
+    epochs: int,
+    seed: int,
+    runtime: Runtime,
+    supernet: Supernet | None = None,
+) -> Standalone:
+    """A finalist's training before its first step, with the settings of the shared weights but for a single cycle.
+
+    images: the part of the data's that it trains on; seed: the run's. supernet: what its weights start from, if not
+    from their own.
+    """
+    sgd = StandaloneConfig(**{f.name: getattr(weights, f.name) for f in dataclasses.fields(SgdConfig)})
+    sgd = dataclasses.replace(sgd, schedule="one-cycle", max_nonfinite=UNLIMITED)  # a failed one never ends the run
+    training = Standalone(graph, data, images, sgd, epochs, derived_seed(seed, "finalist"), runtime)
+    if supernet is not None:
+        inherit(training.network, supernet)
+    return training
+
+
+def _train_to(state: Search, place: int, until: int) -> float | None:
+    """Validation accuracy of a finalist at the end of epoch `until`; None without training or where it failed."""
+    config, graph = state.config, state.evaluator.graph(spaces.from_json(state.derived["finalists"][place]["arch"]))
+    epochs, macs = config.derive.finalist_epochs, cost(graph).macs
+    if epochs == 0:
+        return None
+    supernet = state.supernet if config.derive.finalist_weights == "inherited" else None
+    training = new_training(
+        graph, state.data, state.train, config.weights, epochs, config.seed, state.runtime, supernet
+    )
+    if place in state.paused:
+        training.load_state_dict(state.paused.pop(place))
+    state.finalist = place, training
+
+    def after_step(images: int) -> None:
+        state.training_macs += TRAINING_COST * images * macs
+        state.report(Work(training=images))
+        state.keeper.tick()
+
+    try:
+        while training.epoch < until:
+            training.train_epoch(after_step)
+        scores = training.score(state.validation)
+    except OutOfMemory:
+        return None
+    finally:
+        state.finalist = None
+    state.evaluator.macs += scores.images * macs
+    state.report(Work(scoring=scores.images))
+    if bool(scores.failed.any()):
+        return None
+    if until < epochs:
+        state.paused[place] = training.state_dict()
+    return scores.accuracy.item()
