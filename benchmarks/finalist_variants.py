@@ -1,0 +1,90 @@
+"""What benchmarks/finalists.py makes of curves: ways to train finalists, what each picks, and what it costs."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from correlation import tau
+from finalist_curves import Curve, Finalist
+
+from enas import halving
+from enas.finalists import standing
+from enas.plan import TRAINING_COST
+
+WEIGHTS = ("fresh", "inherited")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to train finalists: its name, the weights it starts from, the course's epochs, the rungs and eta."""
+
+    name: str
+    weights: str
+    epochs: int
+    rungs: tuple[int, ...]
+    eta: int = 0
+
+
+def variants(lengths: Sequence[int], etas: Sequence[int], first: int) -> list[Variant]:
+    """Every way to train them that the curves tell of."""
+    made = []
+    for length in lengths:
+        for weights in WEIGHTS:
+            made.append(Variant(f"{weights}, {length} epochs", weights, length, (length,)))
+            for eta in etas:
+                rungs = halving.rungs(length, eta, first)
+                if len(rungs) > 1:
+                    name = f"{weights}, halving by {eta} at {', '.join(map(str, rungs))}"
+                    made.append(Variant(name, weights, length, rungs, eta))
+            looks = sorted({rung for eta in etas for rung in halving.rungs(length, eta, first)} - {length})
+            made += [Variant(f"{weights}, stopped after {e} of {length}", weights, length, (e,)) for e in looks]
+    return made
+
+
+def outcome(
+    finalists: Sequence[Finalist], curves: Sequence[Curve], variant: Variant, images: int, validation: int
+) -> dict[str, Any]:
+    """What a search would have found and spent that trains its finalists so.
+
+    images: those of a training's epoch; validation: those that accuracies are measured on.
+    """
+    trained: list[dict[str, Any]] = [{"effects": finalist.effects, "rungs": []} for finalist in finalists]
+    going_on, macs = list(range(len(finalists))), 0
+    for rung, (until, span) in enumerate(zip(variant.rungs, halving.spans(variant.rungs), strict=True)):
+        for i in going_on:
+            accuracy = curves[i][until - 1]
+            trained[i]["rungs"].append({"epochs": until, "standalone_accuracy": accuracy})
+            trained[i]["standalone_accuracy"] = accuracy
+            macs += finalists[i].macs * (TRAINING_COST * span * images + validation)
+        scores = [trained[i]["rungs"][rung]["standalone_accuracy"] for i in going_on]
+        going_on = [going_on[i] for i in halving.promoted(scores, variant.eta)] if variant.eta else going_on
+    standings = [standing(each, "effects") for each in trained]
+    return {
+        "variant": variant.name,
+        "tau": ranked([each[:2] for each in standings], finalists),
+        "pick": finalists[max(range(len(finalists)), key=standings.__getitem__)].truth,
+        "flops": 2.0 * macs,
+        "failed": sum(each["standalone_accuracy"] is None for each in trained),
+    }
+
+
+def without(finalists: Sequence[Finalist]) -> dict[str, Any]:
+    """The same of a search that trains none: the first by the criterion wins."""
+    truths = [finalist.truth for finalist in finalists]
+    return {
+        "tau": ranked([(finalist.effects,) for finalist in finalists], finalists),
+        "pick": truths[0],
+        "mean": statistics.mean(truths),
+        "best": max(truths),
+    }
+
+
+def ranked(values: Sequence[tuple[float, ...]], finalists: Sequence[Finalist]) -> float:
+    """Kendall's tau-b between what they are ordered by and the truth."""
+    order = sorted(set(values))
+    places = np.array([order.index(value) for value in values], dtype=float)
+    return tau(places, np.array([finalist.truth for finalist in finalists]))

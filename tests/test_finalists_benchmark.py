@@ -1,0 +1,90 @@
+"""benchmarks/finalists.py: it trains as a search does, and what it makes of curves, where that is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from enas import checkpoint, runtime
+from enas.data import load, training_images
+from tests.test_finalists import HALVED, finalists
+from tests.test_search import run, tiny
+
+pytestmark = pytest.mark.usefixtures("benchmarks")
+
+
+@pytest.mark.parametrize("weights", ["fresh", "inherited"])
+def test_it_trains_as_a_search_does_and_each_once(tmp_path: Path, weights: str) -> None:
+    """The same accuracies at the same epochs; also of a search of another version, whose checkpoint is another's."""
+    from finalist_curves import Run, Trainer, Trainings
+
+    run_config = tiny(*HALVED, f"derive.finalist_weights={weights}")
+    digits = load(run_config.data, torch.device("cpu"))
+    folder = run(tmp_path / "seed-0", digits, run_config)
+    checkpoint.save(folder.checkpoint, {**checkpoint.load(folder.checkpoint), "schema": 4, "identity": {}})
+    search = Run("seed-0", run_config, folder.path, {}, digits.fingerprint(), 1.0)
+    trainer = Trainer(search, digits, runtime.start(run_config), None)
+    best = finalists(folder)[0]
+    curve = Trainings(tmp_path / "trainings.json").curve(trainer, best["text"], weights, 4)
+    assert len(curve) == 4
+    assert [curve[rung["epochs"] - 1] for rung in best["rungs"]] == [r["standalone_accuracy"] for r in best["rungs"]]
+    again = Trainings(tmp_path / "trainings.json")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "train", lambda *arguments: pytest.fail("it is known"))
+        assert again.curve(trainer, best["text"], weights, 4) == curve
+    assert len(Trainer(search, digits, trainer.runtime, 300).train_images) == 300
+    assert trainer.images_each == training_images(898, 300)
+
+
+def test_what_curves_say() -> None:
+    from finalist_curves import Finalist
+    from finalist_variants import outcome, variants, without
+
+    truths, macs = (0.9, 0.8, 0.95, 0.7), (1, 10, 100, 1000)
+    found = [Finalist(f"net:{i}", -i, truth, m) for i, (truth, m) in enumerate(zip(truths, macs, strict=True))]
+    curves: list[list[float | None]] = [[0.5, 0.6], [0.4, 0.9], [0.6, 0.7], [0.3, None]]
+    made = {variant.name: variant for variant in variants([2], [2], 1)}
+    assert list(made)[:3] == ["fresh, 2 epochs", "fresh, halving by 2 at 1, 2", "fresh, stopped after 1 of 2"]
+    whole, halved, stopped = (outcome(found, curves, each, 40, 5) for each in list(made.values())[:3])
+    assert whole["pick"] == 0.8 and whole["flops"] == 2 * (3 * 2 * 40 + 5) * 1111 and whole["failed"] == 1
+    # of 0.6, 0.9, 0.7 and failed the truth is 0.9, 0.8, 0.95 and 0.7
+    assert whole["tau"] == pytest.approx((4 - 2) / 6)
+    assert halved["pick"] == 0.95 and halved["failed"] == 0  # the fourth is stopped before it fails
+    assert halved["flops"] == 2 * ((3 * 40 + 5) * 1111 + (3 * 40 + 5) * 101)
+    assert halved["tau"] == pytest.approx(1.0)
+    assert stopped["pick"] == 0.95 and stopped["flops"] == 2 * (3 * 40 + 5) * 1111
+    untrained = without(found)
+    assert (untrained["pick"], untrained["best"], untrained["mean"]) == (0.9, 0.95, pytest.approx(0.8375))
+
+
+def test_means_and_gains() -> None:
+    import finalists as benchmark
+
+    def search(pick: float) -> dict[str, Any]:
+        trained = [{"variant": "fresh, 1 epochs", "tau": 0.5, "pick": pick, "flops": 2e9, "failed": 0}]
+        untrained = {"tau": 0.0, "pick": 0.9, "mean": 0.85, "best": 0.95}
+        return {"search_flops": 1e10, "untrained": untrained, "trained": trained}
+
+    found = benchmark.summary([search(0.91), search(0.93)])["fresh, 1 epochs"]
+    assert found["gain"]["mean"] == pytest.approx(0.02) and found["share_of_search"] == pytest.approx(0.2)
+    assert found["gain"]["half"] == pytest.approx(12.7062 * 0.01, rel=1e-3)  # Student's t with one degree of freedom
+    alone = {"finalists": 3, "best": 0.97, "searches": [0], "variants": benchmark.summary([search(0.91)])}
+    assert benchmark.rows(alone)[-1] == "| fresh, 1 epochs | 0.0000 | 0.20 | 0.50 | 91.00 | +1.00 |"
+
+
+def test_what_is_no_folder_of_searches_is_refused(tmp_path: Path) -> None:
+    import finalists as benchmark
+
+    rows = "\n".join(f"{arch}" for arch in ("not", "a table"))
+    (tmp_path / "t.json").write_text(rows)
+    arguments = ["--data", "digits", "--runs", str(tmp_path / "none"), "--output", str(tmp_path / "out")]
+    result = CliRunner().invoke(benchmark.main, ["--table", str(tmp_path / "t.json"), *arguments])
+    assert result.exit_code == 2 and "t.json" in result.output and "Traceback" not in result.output
+    with pytest.raises(Exception, match="must hold finished searches seed-0, seed-1"):
+        from finalist_curves import found
+
+        found(tmp_path / "none", None)
