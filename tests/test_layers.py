@@ -38,7 +38,7 @@ LEVELS = (
         "effects",
     ),
     ("supernet", "network", "searchers"),
-    ("training", "standalone", "naswot"),
+    ("training", "standalone", "naswot", "latency"),
     ("evaluators",),
     (
         "search_checkpoint",
