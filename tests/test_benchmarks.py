@@ -72,3 +72,19 @@ def test_runs_that_never_get_there_count() -> None:
     from nasbench_macro import quantiles
 
     assert quantiles([5.0, None, 1.0, 3.0, 2.0]).tolist() == [1.0, 3.0, math.inf]
+
+
+def test_predictions_are_as_good_as_meant_or_not() -> None:
+    from latency import errors, ranks, reached
+
+    measured = np.array([10.0, 20.0, 30.0, 40.0])
+    found = {
+        **errors(np.array([11.0, 20.0, 33.0, 30.0]), measured),
+        **ranks(np.array([11.0, 20.0, 33.0, 30.0]), measured),
+    }
+    assert found["median_error"] == pytest.approx(0.1) and found["tau"] == pytest.approx(2 / 3)
+    repeated = {"tau": 0.7, "spearman": found["spearman"] / 0.95}
+    assert reached(found, repeated, 1) and reached(found, repeated, 64) and reached(found, repeated, 8) is None
+    assert not reached(found, {**repeated, "tau": 0.71}, 1)
+    assert not reached({**found, "median_error": 0.11}, repeated, 64)
+    assert reached({**found, "median_error": 0.11}, repeated, 1)

@@ -54,7 +54,7 @@ def to_json(profile: Profile) -> dict[str, Any]:
         "schema": SCHEMA,
         "kind": KIND,
         "machine": dataclasses.asdict(profile.machine),
-        "versions": dict(profile.versions),
+        "versions": {name: text for name, text in profile.versions.items() if text},
         "batch_size": profile.batch_size,
         "space": config.to_dict(profile.space.options),
         "input_shape": list(profile.space.input_shape),

@@ -30,7 +30,7 @@ def machine(runtime: Runtime) -> Machine:
     gpu = torch.cuda.get_device_name(runtime.device) if runtime.device.type == "cuda" else None
     return Machine(
         device=runtime.device.type,
-        processor=gpu or found["processor"],
+        processor=gpu or found["processor"] or "unknown processor",
         threads=runtime.threads,
         precision=str(runtime.precision).removeprefix("torch."),
         torch=found["torch"],
@@ -122,8 +122,12 @@ class Latency:
         measured here."""
         missing = self.profile.missing([graph])
         if missing and self._meter is not None:
-            for part in self._meter.nodes(missing, [graph]):
-                self.profile = dataclasses.replace(self.profile, nodes={**self.profile.nodes, **part})
+            # a few nodes by themselves would be measured in a cache that they have for themselves
+            beside = [shape for shape in dict.fromkeys(node_shapes(graph)) if shape not in missing]
+            found = {**self.profile.nodes}
+            for part in self._meter.nodes([*missing, *beside], [graph]):
+                found |= {shape: timing for shape, timing in part.items() if shape in missing}
+            self.profile = dataclasses.replace(self.profile, nodes=found)
             self._keep(self.profile)
         return self.profile.latency(graph)
 

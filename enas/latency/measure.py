@@ -100,9 +100,8 @@ class Meter:
         of this was just done.
         """
         kinds = self._kinds(examples) if shapes else {}
-        for start in range(0, len(shapes), CHUNK):
-            chunk = list(shapes[start : start + CHUNK])
-            groups = [chunk[i : i + GROUP] for i in range(0, len(chunk), GROUP)]
+        for chunk in _parts(shapes, CHUNK):
+            groups = _parts(chunk, GROUP)
             samples: dict[NodeShape, list[float]] = {shape: [] for shape in chunk}
             with torch.inference_mode(), self.runtime.autocast():
                 for _ in range(SWEEPS):
@@ -205,6 +204,12 @@ class Meter:
 
     def _network(self, graph: Graph) -> Network:
         return Network(graph, generator(0, "latency/weights")).eval().to(self.runtime.device)
+
+
+def _parts(shapes: Sequence[NodeShape], most: int) -> list[list[NodeShape]]:
+    """As few parts as possible of so many node shapes at most, about equally large: none is nearly alone."""
+    count = -(-len(shapes) // most)
+    return [list(shapes[i * len(shapes) // count : (i + 1) * len(shapes) // count]) for i in range(count)]
 
 
 def _nothing() -> None:
