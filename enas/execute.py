@@ -7,7 +7,7 @@ part; operations without weights are made on the spot.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -58,10 +58,15 @@ def run_tapped(
     outputs = (len(graph.nodes) - 1,) if tap is None else (len(graph.nodes) - 1, tap)
     uses = MergedGraph(graph.nodes, outputs).uses()
     for node in graph.nodes[1:]:
-        context = Context(1, noise, node.key)
-        values.append(drop_path(modules(node)(*(values[i] for i in node.inputs), context=context), node, context))
+        values.append(run_node(node, modules, (_value(values, i) for i in node.inputs), noise))
         _release(node, values, uses)
     return _value(values, len(values) - 1), None if tap is None else _value(values, tap)
+
+
+def run_node(node: Node, modules: Modules, inputs: Iterable[Tensor], noise: Noise | None = None) -> Tensor:
+    """What a pass does for one node by itself: its output, from those of its inputs in their order."""
+    context = Context(1, noise, node.key)
+    return drop_path(modules(node)(*inputs, context=context), node, context)
 
 
 def run_merged(
@@ -81,8 +86,8 @@ def run_merged(
     uses = merged.uses()
     for call in merged.calls(together=concat_below > 0):
         nodes = [merged.nodes[i] for i in call]
-        module = modules(nodes[0])
         if len(call) > 1 and _value(values, nodes[0].inputs[0]).numel() < concat_below:
+            module = modules(nodes[0])
             stacked = [
                 torch.cat([_value(values, node.inputs[k]) for node in nodes]) for k in range(len(nodes[0].inputs))
             ]
@@ -94,9 +99,8 @@ def run_merged(
             for node in nodes:
                 _release(node, values, uses)
         else:
-            context = Context(1, noise, nodes[0].key)
             for i, node in zip(call, nodes, strict=True):
-                values[i] = drop_path(module(*(values[j] for j in node.inputs), context=context), node, context)
+                values[i] = run_node(node, modules, (_value(values, j) for j in node.inputs), noise)
                 _release(node, values, uses)
     return torch.stack([_value(values, output) for output in merged.outputs])
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 Shape = tuple[int, int, int]
@@ -97,13 +97,17 @@ class MergedGraph:
             uses[output] += 1
         return uses
 
-    def most_live(self, calls: Calls) -> int:
-        """The most numbers that there are at a time for each image, by estimate: values are freed at their last use."""
+    def most_live(self, calls: Calls, work: Callable[[Node], int] | None = None) -> int:
+        """The most numbers that there are at a time for each image: values are freed at their last use.
+
+        work: how many an operation has at once, its output among them and its inputs not; None: by estimate.
+        """
         uses, size = self.uses(), [math.prod(node.shape) for node in self.nodes]
         live = most = size[0]
         for call in calls:
             made = sum(size[i] for i in call)
-            most = max(most, live + WORK * made)
+            at_work = WORK * made if work is None else sum(work(self.nodes[i]) for i in call)
+            most = max(most, live + at_work)
             live += made
             for i in call:
                 for j in self.nodes[i].inputs:

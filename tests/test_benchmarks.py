@@ -85,3 +85,19 @@ def test_what_was_found_beside_chance() -> None:
     half = 12.706205 * statistics.stdev([0.69, 0.71]) / math.sqrt(2)  # Student's t with one degree of freedom
     assert gap == pytest.approx({"random": 0.6, "mean": 0.1, "low": 0.1 - half, "high": 0.1 + half}, rel=1e-4)
     assert better_than_chance(table, [0.7, 0.7], None)["random"] == pytest.approx(0.7)
+
+
+def test_predictions_are_as_good_as_meant_or_not() -> None:
+    from latency import errors, ranks, reached
+
+    measured = np.array([10.0, 20.0, 30.0, 40.0])
+    found = {
+        **errors(np.array([11.0, 20.0, 33.0, 30.0]), measured),
+        **ranks(np.array([11.0, 20.0, 33.0, 30.0]), measured),
+    }
+    assert found["median_error"] == pytest.approx(0.1) and found["tau"] == pytest.approx(2 / 3)
+    repeated = {"tau": 0.7, "spearman": found["spearman"] / 0.95}
+    assert reached(found, repeated, 1) and reached(found, repeated, 64) and reached(found, repeated, 8) is None
+    assert not reached(found, {**repeated, "tau": 0.71}, 1)
+    assert not reached({**found, "median_error": 0.11}, repeated, 64)
+    assert reached({**found, "median_error": 0.11}, repeated, 1)

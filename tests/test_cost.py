@@ -8,14 +8,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from enas import spaces
 from enas.config import ResNet20Options
-from enas.cost import Cost, cost
+from enas.cost import Cost, LiveBytes, activation_memory, cost
 from enas.graph import Graph, GraphBuilder
 from enas.kernels import plain_kernels
 from enas.network import Network
 from enas.ops import OPS
-from enas.spaces import Architecture
+from enas.spaces import Architecture, SearchSpace
 from tests.test_supernet import graph_with
-from tests.toys import images, macro, micro, random_archs, seeded
+from tests.toys import chain, images, macro, micro, nasbench201, nasbench_macro, random_archs, seeded
 
 
 def counted(graph: Graph) -> Cost:
@@ -114,3 +114,42 @@ def test_shared_weights_count_once_and_their_use_each_time() -> None:
     layer = Cost(4 * 4 * 9 + 8, 64 * 4 * 4 * 9)
     assert chain("a") == Cost(layer.params, 2 * layer.macs)
     assert chain("b") == Cost(2 * layer.params, 2 * layer.macs)
+
+
+@pytest.mark.parametrize("space", [macro(5), micro(4), chain(hidden=3), nasbench201(), nasbench_macro()])
+def test_activation_memory_is_what_a_pass_allocates(space: SearchSpace) -> None:
+    found = set()
+    for arch in random_archs(space, 4):
+        graph = space.graph(arch)
+        network = Network(graph, seeded()).eval()
+        for n in (1, 3):
+            with plain_kernels(), torch.no_grad(), LiveBytes() as live:
+                x = images(n, graph.nodes[0].shape).clone()
+                live.most = live.now  # making the images took more
+                network(x)
+            assert activation_memory(graph, n) == live.most > x.nbytes
+            assert activation_memory(graph, n, 2) * 2 == live.most
+        found.add(live.most)
+    assert len(found) > 1 or space.name == "nasbench201"
+
+
+def test_activation_memory_by_hand() -> None:
+    builder = GraphBuilder((3, 8, 8))
+    a = builder.add("conv_bn_3x3", (0,), (4, 8, 8), "a")
+    b = builder.add("conv_bn_3x3", (a,), (4, 8, 8), "b")
+    c = builder.add("sum", (a, b), (4, 8, 8))
+    builder.add("classifier", (c,), (10, 1, 1), "classifier")
+    # images and a, while b's convolution and its batch norm are there
+    assert activation_memory(builder.graph(), 5) == 5 * 4 * 64 * (3 + 4 + 4 + 4)
+
+
+def test_live_bytes_forgets_what_is_freed_and_counts_no_views() -> None:
+    with LiveBytes() as live:
+        x = torch.ones(10)
+        y = x.view(2, 5)
+        del x
+        assert live.now == live.most == 40
+        y += 1
+        del y
+        z = torch.zeros(5)
+    assert (live.now, live.most, len(z)) == (20, 40, 5)

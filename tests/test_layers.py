@@ -39,7 +39,7 @@ LEVELS = (
         "pareto",
     ),
     ("supernet", "network", "searchers"),
-    ("training", "standalone", "naswot", "limits"),
+    ("training", "standalone", "naswot", "latency", "limits"),
     ("evaluators",),
     (
         "search_checkpoint",

@@ -10,10 +10,12 @@ import click
 
 from enas import config, spaces
 from enas.cli.output import costs_line, reading
+from enas.cli.profile import costs
 from enas.cli.searches import show_searches
 from enas.cli.targets import Result, existing, read_result
 from enas.config import RetrainConfig, SearchConfig
 from enas.errors import UserError
+from enas.spaces import Architecture, SearchSpace
 
 
 @click.command()
@@ -64,6 +66,13 @@ def evaluate(model: Path, data: str, data_folder: str | None, device: str, preci
 @click.option("--classes", type=click.IntRange(2), help="for an architecture: number of classes (default: 10)")
 @click.option("--width", type=click.IntRange(2, 4096), help="channels of the first stage")
 @click.option("--depth", type=click.IntRange(1, 32), help="micro: normal cells in each stage")
+@click.option("--batch-size", type=click.IntRange(1, 4096), help="of the activations' memory (default: 1)")
+@click.option(
+    "--profile",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="predict the latency by what enas profile measured, here or on another machine",
+)
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
 @click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="draw the architecture: .svg or .png")
 @click.option(
@@ -85,12 +94,14 @@ def show(
     classes: int | None,
     width: int | None,
     depth: int | None,
+    batch_size: int | None,
+    profile: Path | None,
     as_json: bool,
     output: Path | None,
     fronts: Path | None,
     choices: Path | None,
 ) -> None:
-    """Describe and draw an architecture, or what a run has found: layers, skips, parameters, MACs.
+    """Describe and draw an architecture, or what a run has found: layers, skips, parameters, MACs, memory, latency.
 
     TARGET is a run folder, its result.json, or an architecture such as macro:0-31-201.
     """
@@ -109,22 +120,28 @@ def show(
         )
     if path is not None:
         _check_run(path, {"--image-size": image_size, "--channels": channels, "--classes": classes})
-        of_one = {"--width": width, "--depth": depth, "--output": output, "--fronts": fronts, "--choices": choices}
-        if show_searches(path, as_json, of_one):
+        given = {"--width": width, "--depth": depth, "--batch-size": batch_size, "--profile": profile}
+        pictures = {"--output": output, "--fronts": fronts, "--choices": choices}
+        if show_searches(path, as_json, {**given, **pictures}):
             return
     else:
         for option, picture in (("--choices", choices), ("--fronts", fronts)):
             if picture is not None:
                 raise UserError(f"{option} applies to searches only, but {target} is an architecture; leave it out")
     if path is not None and path.is_dir() and not (path / RESULT).exists():
-        if output is not None or fronts is not None or scale:
+        if scale or any(option is not None for option in (output, fronts, batch_size, profile)):
             raise UserError(
-                f"--output, --fronts, --width and --depth need a finished run, but {path} is not finished; leave them "
-                "out"
+                "--output, --fronts, --width, --depth, --batch-size and --profile need a finished run, but "
+                f"{path} is not finished; leave them out"
             )
         values, lines = _unfinished(path)
     else:
-        values, lines = _described(target, path, (channels or 3, image_size or 32), classes or 10, scale, output)
+        found, space, arch = _found(target, path, (channels or 3, image_size or 32), classes or 10, scale)
+        spent, cost_lines = costs(space.graph(arch), profile, batch_size)
+        values, lines = _described(target, found, space, arch, cost_lines)
+        values |= spent
+        if output is not None:
+            draw.draw_architecture(space.sketches(arch), output)
     if output is not None:
         values, lines = {**values, "output": str(output)}, [*lines, f"picture of the architecture: {output}"]
     if fronts is not None and path is not None:
@@ -151,13 +168,10 @@ def _check_run(path: Path, for_architectures: dict[str, int | None]) -> None:
             raise UserError(f"{option} applies to architectures only, but {path} is a run; leave it out")
 
 
-def _described(
-    target: str, path: Path | None, images: tuple[int, int], classes: int, scale: dict[str, int], output: Path | None
-) -> tuple[dict[str, Any], list[str]]:
-    """An architecture or a result as JSON and as lines; draws it too. images: channels and side, without a result."""
-    from enas.cost import cost
-    from enas.draw import draw_architecture
-
+def _found(
+    target: str, path: Path | None, images: tuple[int, int], classes: int, scale: dict[str, int]
+) -> tuple[Result | None, SearchSpace, Architecture]:
+    """What is to be described. images: channels and side, where there is no result."""
     found: Result | None = None
     if path is not None:
         found = read_result(path)
@@ -167,21 +181,21 @@ def _described(
         channels, side = images
         space = spaces.build(spaces.options_for(arch, config.MacroOptions()), (channels, side, side), classes)
         spaces.parse(space, target)
-    if scale:
-        space = space.scaled(**scale)
-    counts = cost(space.graph(arch))
+    return found, space.scaled(**scale) if scale else space, arch
+
+
+def _described(
+    target: str, found: Result | None, space: SearchSpace, arch: Architecture, costs: list[str]
+) -> tuple[dict[str, Any], list[str]]:
+    """An architecture or a result as JSON and as lines, those about its costs among them."""
     text, description = spaces.to_text(space, arch), space.describe(arch)
-    size = "x".join(map(str, space.input_shape))
-    lines = [text, *(f"  {line}" for line in description)]
-    lines.append(f"{counts.params:,} parameters, {counts.macs:,} MACs for images {size} (channels, height, width)")
+    lines = [text, *(f"  {line}" for line in description), *costs]
     values: dict[str, Any] = {"arch": arch.to_json(), "text": text}
     if found is not None:
         values = {"finished": True, **found.values}
         with reading(Path(target)):
             lines += _scores(found.values)
-    if output is not None:
-        draw_architecture(space.sketches(arch), output)
-    return {**values, "description": description, "params": counts.params, "macs": counts.macs}, lines
+    return {**values, "description": description}, lines
 
 
 def _scores(values: dict[str, Any]) -> list[str]:
