@@ -20,8 +20,7 @@ from tqdm import tqdm
 from enas import searchers
 from enas.config import SearchConfig, from_text, judged_alone, update
 from enas.evaluators import Table
-from enas.limits import limited
-from enas.objective import Objective
+from enas.limits import limited, objective_of
 from enas.runtime import generator, keep_freed_memory
 from enas.tables import load_table
 
@@ -52,7 +51,7 @@ class Play:
         base = update(judged_alone(SearchConfig(), "table"), changes)
         self.config: SearchConfig = from_text(base, assignments)
         draws = generator(seed, "searcher")
-        self.objective = Objective(table.space, self.config.objective)
+        self.objective = objective_of(table.space, self.config.objective)
         space = limited(table.space, self.objective)
         self.searcher = searchers.build(space, self.config, draws, table.network)
 

@@ -6,6 +6,7 @@ A file is either the old one or the new one, whenever the process is killed.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -66,6 +67,14 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} must be a readable JSON file, but: {_first_line(error)}") from None
+
+
+def fingerprint(path: Path) -> str:
+    """Of what a file holds. Raises UserError where it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(f"{path} must be a readable file, but: {error.strerror}; check the path") from None
 
 
 def save_model(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:

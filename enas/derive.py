@@ -181,6 +181,7 @@ def _result(state: Search) -> dict[str, Any]:
     criterion = state.derived["criterion"]
     return search_result(
         state.config,
+        state.objective,
         state.space,
         state.data.classes,
         state.identity["images"],

@@ -19,8 +19,8 @@ from enas.cost import cost
 from enas.errors import UserError
 from enas.evaluators import Evaluator, OnWork
 from enas.interrupts import Keeper, StopRequest
-from enas.limits import limited
-from enas.objective import Objective, Scores
+from enas.limits import limited, objective_of
+from enas.objective import Scores
 from enas.pareto import kept
 from enas.records import Child, GenerationRecord, collapse_warning, mean
 from enas.results import search_result
@@ -63,7 +63,7 @@ class Generations:
         stop: StopRequest | None = None,
     ) -> None:
         self.config, self.evaluator = run_config, evaluator
-        self.objective = Objective(space, run_config.objective)
+        self.objective = objective_of(space, run_config.objective)
         self.space = space = limited(space, self.objective)
         self.folder, self.runtime, self.identity = folder, runtime, identity
         self.searcher = searchers.build(space, run_config, generator(run_config.seed, "searcher"), evaluator.network)
@@ -152,6 +152,7 @@ class Generations:
         finalists = [self._row(judged) for judged in known[:FINALISTS]]
         result = search_result(
             self.config,
+            self.objective,
             self.space,
             self.evaluator.classes,
             self.evaluator.fingerprint,

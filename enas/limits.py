@@ -1,17 +1,32 @@
-"""Spaces within limits of cost: who searches there proposes and judges nothing above them."""
+"""What a search is to find: its objective, and its space within the limits of cost."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from enas import searchers, spaces
+from enas.config import ObjectiveConfig
 from enas.errors import UserError
-from enas.objective import Objective
+from enas.latency import read_profile
+from enas.objective import Objective, number
 from enas.runtime import generator
 from enas.spaces import LimitedSpace, SearchSpace
 
 STARTS = 20  # uniform architectures, from the cheapest of which the way leads down
-WORDS = {"params": "parameters", "macs": "MACs"}
+WORDS = {"params": "parameters", "macs": "MACs", "latency_ms": "ms"}
+SAMPLE = 20  # uniform architectures whose nodes a profile must know before a search begins
+
+
+def objective_of(space: SearchSpace, config: ObjectiveConfig) -> Objective:
+    """The objective of a search in this space. Raises UserError where its profile is unreadable or another space's."""
+    if config.profile is None:
+        return Objective(space, config)
+    profile = read_profile(Path(config.profile))
+    objective = Objective(space, config, profile.latency)
+    for arch in searchers.uniform(space, SAMPLE, generator(0, "profile")):
+        objective.costs(arch)
+    return objective
 
 
 def limited(space: SearchSpace, objective: Objective) -> SearchSpace:
@@ -36,4 +51,4 @@ def limited(space: SearchSpace, objective: Objective) -> SearchSpace:
 
 
 def _described(costs: Mapping[str, float]) -> str:
-    return " and ".join(f"{value:,.0f} {WORDS[name]}" for name, value in costs.items())
+    return " and ".join(f"{number(value)} {WORDS[name]}" for name, value in costs.items())

@@ -17,6 +17,7 @@ from torch import Tensor
 from enas.config import COSTS, ObjectiveConfig
 from enas.cost import cost
 from enas.errors import UserError
+from enas.graph import Graph
 from enas.spaces import Architecture, SearchSpace
 
 KNOWN = 2**16  # architectures whose costs are remembered
@@ -54,19 +55,23 @@ class Scores:
 class Objective:
     """What is maximised: rewards of scores and costs, and which costs are too high.
 
-    The costs that count are those of the networks of `space`, scaled where the configuration says so. Raises
-    UserError where the space does not scale like that.
+    The costs that count are those of the networks of `space`, scaled where the configuration says so; latency: a
+    network's milliseconds, where they are known. Raises UserError where the space does not scale like that.
     """
 
-    def __init__(self, space: SearchSpace, config: ObjectiveConfig) -> None:
-        self.config = config
+    def __init__(
+        self, space: SearchSpace, config: ObjectiveConfig, latency: Callable[[Graph], float] | None = None
+    ) -> None:
+        self.config, self.latency = config, latency
         changes = {name: value for name in ("width", "depth") if (value := getattr(config, name)) is not None}
         self.networks = space.scaled(**changes) if changes else space
         self.costs: Callable[[Architecture], dict[str, float]] = functools.lru_cache(maxsize=KNOWN)(self._costs)
 
     def _costs(self, arch: Architecture) -> dict[str, float]:
         """By their names."""
-        return dataclasses.asdict(cost(self.networks.graph(arch)))
+        graph = self.networks.graph(arch)
+        costs: dict[str, float] = dataclasses.asdict(cost(graph))
+        return costs if self.latency is None else {**costs, "latency_ms": self.latency(graph)}
 
     def excess(self, arch: Architecture) -> float:
         """The largest ratio of a cost to its limit; 0 without limits."""
@@ -109,3 +114,8 @@ def towards(values: Tensor, ratios: Tensor, config: ObjectiveConfig) -> Tensor:
     if config.target_form == "exponent":
         return values * ratios**-config.target_weight
     return values - config.target_weight * (ratios - 1).abs()
+
+
+def number(value: float) -> str:
+    """A cost as text: whole where it is large."""
+    return f"{value:,.0f}" if value >= 1000 or value == int(value) else f"{value:.3g}"

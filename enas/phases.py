@@ -19,8 +19,7 @@ from enas.data import DataSet, evaluation_batches, random_batch, split, training
 from enas.errors import UserError
 from enas.evaluators import SharedWeights
 from enas.interrupts import Keeper, StopRequest
-from enas.limits import limited
-from enas.objective import Objective
+from enas.limits import limited, objective_of
 from enas.ops import Noise
 from enas.plan import TRAINING_COST, Work, weight_steps
 from enas.records import EpochRecord, Record, collapse_warning, difference, mean
@@ -58,7 +57,7 @@ class Search:
         self.data, self.folder, self.runtime = data, folder, runtime
         self.on_work, self.on_resume = on_work, on_resume
         self.whole = spaces.build(run_config.space, data.input_shape, data.num_classes)
-        self.objective = Objective(self.whole, run_config.objective)
+        self.objective = objective_of(self.whole, run_config.objective)
         self.space = limited(self.whole, self.objective)
         self.train, self.validation = split(
             data.train, run_config.data.validation_fraction, run_config.data.split_seed, classes=data.classes

@@ -17,6 +17,7 @@ SCHEMA = 1  # of the result file
 
 def search_result(
     run_config: SearchConfig,
+    objective: Objective,
     space: SearchSpace,
     classes: Sequence[str],
     images: str,
@@ -50,7 +51,7 @@ def search_result(
             "finalists": list(finalists),
             "random_baseline": random_baseline,
             "archive": list(archive),
-            "costs": Objective(space, run_config.objective).report(spaces.from_json(best["arch"])),
+            "costs": objective.report(spaces.from_json(best["arch"])),
             "config": config.to_dict(run_config),
             "seed": run_config.seed,
             "device": str(runtime.device),

@@ -27,7 +27,7 @@ C = TypeVar("C", SearchConfig, RetrainConfig)
 
 
 def identity(run_config: SearchConfig | RetrainConfig, images: str, augmentation: object = "") -> dict[str, str]:
-    """What a checkpoint must agree with: all settings but where images or a table lie, and the fingerprint of those.
+    """What a checkpoint must agree with: all settings but where images, a table or a profile lie, and what these hold.
 
     augmentation: of the images; a data set's name decides what the settings leave open.
     """
@@ -35,6 +35,9 @@ def identity(run_config: SearchConfig | RetrainConfig, images: str, augmentation
     for name in PLACES:
         del settings["data"][name]
     settings.pop("table", None)
+    profile = settings.get("objective", {}).get("profile")
+    if profile is not None:
+        settings["objective"]["profile"] = checkpoint.fingerprint(Path(profile))
     return {"settings": f"{json.dumps(settings)} {augmentation}", "images": images}
 
 

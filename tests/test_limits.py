@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from enas.cost import cost
 from enas.data import DataSet, load
 from enas.effects import Effects
 from enas.errors import UserError
+from enas.latency import Calibration, Machine, Profile, Timing, nodes_of, read_profile, write_profile
 from enas.limits import limited
 from enas.objective import Objective, Scores, rewards
 from enas.runs import RunFolder
@@ -265,12 +267,15 @@ def test_a_limit_is_about_the_network_that_the_preset_retrains() -> None:
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        (("--limit", "watts=3"), "--limit must be one of params=NUMBER, macs=NUMBER, but got 'watts=3'"),
+        (
+            ("--limit", "watts=3"),
+            "--limit must be one of params=NUMBER, macs=NUMBER, latency_ms=NUMBER, but got 'watts=3'",
+        ),
         (("--limit", "macs"), "--limit must be one of"),
         (("--limit", "macs=many"), "objective.limit_macs must be a number"),
         (("--limit", "macs=0"), "limit_macs must be greater than 0"),
         (("--limit", "macs=3"), "within 3 MACs, but the smallest one found"),
-        (("--target", "=1"), "--target must be one of params=NUMBER, macs=NUMBER, but got '=1'"),
+        (("--target", "=1"), "--target must be one of params=NUMBER, macs=NUMBER, latency_ms=NUMBER, but got '=1'"),
         (("--target", "params=-1"), "target_params must be greater than 0"),
         (("--set", "objective.width=8"), "objective.width is about the networks whose costs count"),
     ],
@@ -291,3 +296,64 @@ def test_full_training_within_a_limit(tmp_path: Path) -> None:
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert all(finalist["macs"] <= 1e5 for finalist in result["finalists"])
     assert RunFolder(tmp_path / "run").records()[0]["feasible_share"] <= 1
+
+
+# ---- latency
+
+
+@pytest.fixture(scope="module")
+def profile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A profile of the tiny space, as if every node took a microsecond for each of its output's numbers."""
+    path = tmp_path_factory.mktemp("profile") / "profile.json"
+    space = spaces.build(tiny().space, (1, 8, 8), 10)
+    shapes, _ = nodes_of(space, seeded())
+    times = {shape: math.prod(shape.shape) / 1000 for shape in shapes}
+    nodes = {shape: Timing(ms, ms, ms, 1) for shape, ms in times.items()}
+    machine = Machine("cpu", "abacus", 1, "float32", "2.0", "torch")
+    write_profile(path, Profile(machine, {}, 1, space, nodes, Calibration(1.0, 0.0, ())))
+    return path
+
+
+def test_a_search_within_a_latency(tmp_path: Path, profile: Path, digits: DataSet) -> None:
+    space = spaces.build(tiny().space, digits.input_shape, digits.num_classes)
+    known = read_profile(profile)
+    times = sorted(known.latency(space.graph(arch)) for arch in random_archs(space, 41))
+    options = ("--profile", profile, "--limit", f"latency_ms={times[20]}", "--target", f"latency_ms={times[10]}")
+    done = enas("search", *TINY_OPTIONS, *options, "--output", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    for row in result["archive"]:
+        arch = spaces.from_text(row["text"])
+        assert row["costs"]["latency_ms"] == pytest.approx(known.latency(space.graph(arch)))
+        assert row["costs"]["latency_ms"] <= times[20]
+    assert result["costs"]["costs"]["latency_ms"]["target"] == times[10]
+    assert f"latency_ms (at most {times[20]:.3g}, target {times[10]:.3g})" in done.output
+    # from here on by another profile, or by this one at another place
+    again = ("derive", tmp_path / "run", "--print-config", "--limit", f"latency_ms={times[12]}")
+    assert f'profile = "{profile}"' in enas(*again).output
+    assert 'profile = "other.json"' in enas(*again, "--profile", "other.json").output
+
+
+def test_another_profile_is_another_run(tmp_path: Path, profile: Path, digits: DataSet) -> None:
+    copy = tmp_path / "copy.json"
+    copy.write_bytes(profile.read_bytes())
+    settings = (f"objective.profile={copy}", "objective.target_latency_ms=1.0")
+    run(tmp_path / "run", digits, tiny(*settings), stop_after=1)
+    copy.write_text(copy.read_text().replace("abacus", "slide rule"))
+    with pytest.raises(UserError, match="its settings are others"):
+        run(tmp_path / "run", digits, tiny(*settings))
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        (("--limit", "latency_ms=3"), "latency_ms needs the times of a machine, but there is no profile"),
+        (("--profile", "nowhere.json"), "nowhere.json must be"),
+        (("--profile", "{profile}", "--limit", "latency_ms=1e-6"), "within 1e-06 ms, but the smallest one found"),
+        (("--profile", "{profile}", "--set", "space.width=6"), "must hold every node of the network, but lacks"),
+    ],
+)
+def test_wrong_profiles(options: tuple[str, ...], match: str, tmp_path: Path, profile: Path) -> None:
+    given = [option.format(profile=profile) for option in options]
+    fails("search", *TINY_OPTIONS, *given, "--output", tmp_path / "run", match=match)
+    assert not RunFolder(tmp_path / "run").begun

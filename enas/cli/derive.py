@@ -23,6 +23,7 @@ from enas.errors import UserError
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @cost_options
+@click.option("--profile", help="file of enas profile, by which latencies are predicted (default: the run's)")
 @click.option("--searcher", type=click.Choice(SEARCHERS), help="what proposes architectures (default: the run's)")
 @click.option("--epochs", type=int, help="epochs of the controller (default: as many as it had in the run)")
 @click.option("--seed", type=int, help="seed of every random draw (default: the run's)")
@@ -36,6 +37,7 @@ def derive(
     run: Path,
     limits: tuple[str, ...],
     targets: tuple[str, ...],
+    profile: str | None,
     searcher: str | None,
     epochs: int | None,
     seed: int | None,
@@ -55,7 +57,7 @@ def derive(
     if not (run / "result.json").exists():
         raise UserError(f"{run} must be a finished search, but it has no result; go on: enas search --resume {run}")
     given = {"searcher": searcher, "epochs": epochs, "seed": seed, "device": device}
-    typed = (*of_costs(limits, targets), *assignments)
+    typed = [*of_costs(limits, targets), *([f"objective.profile={profile}"] if profile else []), *assignments]
     run_config = config.from_text(_again(found, run, bool(limits or targets), given), typed)
     if print_config:
         click.echo(options.to_toml(config.to_dict(run_config)))

@@ -83,13 +83,15 @@ def print_found(path: Path, result: dict[str, Any]) -> None:
 
 def costs_line(report: dict[str, Any]) -> str:
     """What the found network costs beside the limits that it had to keep and the targets that it was pulled to."""
+    from enas.objective import number
+
     sizes = [f"{name} {report[name]}" for name in ("width", "depth") if report[name] is not None]
     costs = []
     for name, each in report["costs"].items():
         wanted = [
-            f"{word} {each[kind]:,.0f}" for kind, word in (("limit", "at most"), ("target", "target")) if each[kind]
+            f"{word} {number(each[kind])}" for kind, word in (("limit", "at most"), ("target", "target")) if each[kind]
         ]
-        costs.append(f"{each['found']:,.0f} {name} ({', '.join(wanted)})")
+        costs.append(f"{number(each['found'])} {name} ({', '.join(wanted)})")
     return ", ".join(costs) + (f", with {' and '.join(sizes)}" if sizes else "")
 
 

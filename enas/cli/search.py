@@ -104,7 +104,11 @@ def search_settings(
 def costs_of_retrained(run_config: SearchConfig, retrained: RetrainConfig) -> SearchConfig:
     """The configuration with costs that are those of networks as retrained, where it does not say otherwise."""
     objective = run_config.objective
-    if not (objective.limits or objective.targets) or objective.width is not None or objective.depth is not None:
+    if (
+        not (objective.limits or objective.targets or objective.profile)
+        or objective.width is not None
+        or objective.depth is not None
+    ):
         return run_config
     sizes = {"width": retrained.width, "depth": retrained.depth}
     return config.update(run_config, {"objective": sizes})  # type: ignore[no-any-return]

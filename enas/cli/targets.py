@@ -151,6 +151,8 @@ def start(run_config: Config) -> tuple[Config, Runtime, DataSet | TrueAccuracies
         "threads": runtime.threads,
     }
     # the run can then be resumed from anywhere
+    if isinstance(run_config, SearchConfig) and run_config.objective.profile is not None:
+        resolved["objective"] = {"profile": os.path.abspath(run_config.objective.profile)}
     if isinstance(run_config, SearchConfig) and run_config.evaluator == "table":
         resolved["table"] = os.path.abspath(run_config.table or "")
         return config.update(run_config, resolved), runtime, load_table(Path(resolved["table"]))

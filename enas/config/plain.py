@@ -144,11 +144,16 @@ def _check_evaluator(config: SearchConfig) -> None:
 def _check_costs(config: SearchConfig) -> None:
     """Raise UserError where a size is given for costs that nothing heeds."""
     objective = config.objective
+    if "latency_ms" in {*objective.limits, *objective.targets} and objective.profile is None:
+        raise UserError(
+            "a limit or target of latency_ms needs the times of a machine, but there is no profile; make one with enas "
+            "profile and give --profile FILE"
+        )
     for name in ("width", "depth"):
-        if getattr(objective, name) is not None and not (objective.limits or objective.targets):
+        if getattr(objective, name) is not None and not objective.heeds_costs:
             raise UserError(
-                f"objective.{name} is about the networks whose costs count, but there is neither a limit nor a target; "
-                "give --limit or --target too, or leave it out"
+                f"objective.{name} is about the networks whose costs count, but there is no limit, target or profile; "
+                "give --limit, --target or --profile too, or leave it out"
             )
 
 

@@ -21,7 +21,7 @@ from enas.config.training import StandaloneConfig, WeightsConfig
 from enas.errors import UserError
 
 LEAST_AUDITED = 10  # networks below which the interval of a rank correlation says nothing
-COSTS = ("params", "macs")  # of a network, that a search can heed
+COSTS = ("params", "macs", "latency_ms")  # of a network, that a search can heed
 LIMIT, TARGET = "limit_", "target_"  # how the names of the settings begin that limit them, or pull towards a value
 EVALUATORS = ("shared-weights", "full-training", "table")
 
@@ -91,8 +91,19 @@ class ObjectiveConfig(Checked):
     power: float = setting(1.0, "the reward is raised to this power (ENAS: 1, Zoph & Le: 3)", above=0, high=100)
     limit_params: float | None = setting(None, "most parameters that a network may have (none: no limit)", above=0)
     limit_macs: float | None = setting(None, "most MACs for an image that a network may take (none: no limit)", above=0)
+    limit_latency_ms: float | None = setting(
+        None, "most milliseconds that a network may take by the profile (none: no limit)", above=0
+    )
     target_params: float | None = setting(None, "parameters that networks should have (none: as may be)", above=0)
     target_macs: float | None = setting(None, "MACs for an image that networks should take (none: as may be)", above=0)
+    target_latency_ms: float | None = setting(
+        None, "milliseconds that networks should take by the profile (none: as may be)", above=0
+    )
+    profile: str | None = setting(
+        None,
+        "file of enas profile, made here or on another machine, by which latencies are predicted",
+        option="--profile",
+    )
     target_form: str = setting(
         "absolute",
         "what a cost c does to the reward with target t: - weight * |c / t - 1| (absolute; TuNAS, Bender et al. 2020), "
@@ -120,6 +131,11 @@ class ObjectiveConfig(Checked):
     def targets(self) -> dict[str, float]:
         """The targets that are set, by the name of the cost."""
         return self._set(TARGET)
+
+    @property
+    def heeds_costs(self) -> bool:
+        """Whether costs matter, or are at least predicted by a profile."""
+        return bool(self.limits or self.targets or self.profile)
 
     def _set(self, prefix: str) -> dict[str, float]:
         found = {name: getattr(self, prefix + name) for name in COSTS}

@@ -18,6 +18,7 @@ PANEL = (3.6, 3.0)  # inches
 NAMES = {
     "params": "parameters",
     "macs": "MACs",
+    "latency_ms": "predicted latency, ms",
     "proxy_accuracy": "proxy accuracy",
     "accuracy": "validation accuracy",
 }
