@@ -67,7 +67,7 @@ def state_of(search: Search) -> dict[str, Any]:
 
 
 def _finalists(search: Search) -> dict[int, dict[str, Any]]:
-    """Where each finalist stands that is being trained or is to go on: a small part of what the supernet takes."""
+    """Where each finalist stands that is being trained or is to go on, by its place."""
     states = dict(search.paused)
     if search.finalist is not None:
         place, training = search.finalist
