@@ -36,7 +36,6 @@ CLASSES = 10
 # largest median error, by batch size, and least share of the two measurements' own rank correlation
 MEDIAN_ERROR = {1: 0.20, 64: 0.10}
 RANK_SHARE = 0.95
-STEPS = 1000  # of a progress bar
 
 
 @click.command()
@@ -92,12 +91,12 @@ def validated(space: SearchSpace, meter: Meter, count: int, seed: int, output: P
     if len(archs) < count:
         raise click.UsageError(f"--networks must be at most {len(archs)} in this space, but got {count}")
     what = f"{space.name}, batch size {meter.batch_size}"
-    with Progress(STEPS, f"{what}: nodes") as bar:
-        profile = profile_for(space, meter, progress=lambda share: bar.work(round(STEPS * share)), seed=seed)
+    with Progress(1, f"{what}: nodes") as bar:
+        profile = profile_for(space, meter, progress=bar.work, seed=seed)
     write_profile(output / f"{space.name}-b{meter.batch_size}.json", profile)
     graphs = [space.graph(arch) for arch in [*archs, *calibrating]]
-    with Progress(STEPS, f"{what}: networks") as bar:
-        timings = meter.networks(graphs, 2, lambda share: bar.work(round(STEPS * share)))
+    with Progress(1, f"{what}: networks") as bar:
+        timings = meter.networks(graphs, 2, bar.work)
     first, second = (np.array([timing.ms for timing in each]) for each in timings)
     sums = np.array([profile.total(graph) for graph in graphs])
     texts = [spaces.to_text(space, arch) for arch in [*archs, *calibrating]]

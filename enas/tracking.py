@@ -227,7 +227,7 @@ class Progress:
             bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}",
         )
 
-    def work(self, amount: int) -> None:
+    def work(self, amount: float) -> None:
         """Some work is done."""
         self._bar.update(amount)
 

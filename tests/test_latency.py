@@ -41,7 +41,7 @@ from enas.latency.files import from_json, to_json
 from enas.network import Network
 from enas.runtime import Runtime, start
 from enas.spaces import SearchSpace, from_text
-from tests.test_cli import enas, fails
+from tests.test_cli import TINY_OPTIONS, enas, fails
 from tests.toys import chain, macro, micro, nasbench201, nasbench_macro, random_archs, seeded
 
 CPU = Runtime(torch.device("cpu"), torch.float32, 1)
@@ -145,6 +145,8 @@ def test_every_node_is_measured_once_as_deployed(monkeypatch: pytest.MonkeyPatch
         return y
 
     monkeypatch.setattr(measuring, "run_node", noting)
+    monkeypatch.setattr(measuring, "MOST", 1)
+    monkeypatch.setattr(measuring, "LEAST", 1)
     shapes = list(dict.fromkeys(node_shapes(graph)))
     (part,) = Meter(CPU, 3, lambda tasks, rounds: [[float(task.run() is not None)] * rounds for task in tasks]).nodes(
         shapes, [graph]
@@ -407,6 +409,24 @@ def test_profiles_on_the_command_line(pretended: list[str], tmp_path: Path) -> N
     (tmp_path / "notes.json").write_text("[1]")
     fails(*command[:-1], tmp_path / "notes.json", match="must be an intact latency profile")
     assert file.read_bytes() == before and (tmp_path / "notes.json").read_text() == "[1]"
+
+
+def test_a_run_s_space_is_profiled(pretended: list[str], tmp_path: Path) -> None:
+    run, file = tmp_path / "run", tmp_path / "p.json"
+    assert enas("search", *TINY_OPTIONS, "--output", run).exit_code == 0
+    result = enas("profile", run, "--device", "cpu", "--output", file)
+    assert result.exit_code == 0, result.output
+    values = json.loads(enas("show", run, "--profile", file, "--json").output)
+    found = read_profile(file)
+    assert values["finished"] and values["params"] == values["finalists"][0]["params"]
+    assert values["latency_ms"] == found.latency(found.space.graph(from_text(values["text"])))
+    assert enas("profile", run, "--width", "6", "--device", "cpu", "--output", tmp_path / "w.json").exit_code == 0
+    wide = enas("show", run, "--width", "6", "--profile", tmp_path / "w.json")
+    assert " ms latency at batch size 1" in wide.output and "measured now" not in wide.output
+    fails("profile", run, "--space", "micro", "--output", file, match="--space must be left out beside a run")
+    (run / "result.json").unlink()
+    fails("show", run, "--profile", file, match="need a finished run")
+    fails("profile", run, "--output", file, match="must be")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from enas.runtime import Runtime
 
 MIB = 1 << 20
-STEPS = 1000  # of the progress bar
 
 
 @click.command()
@@ -84,15 +83,8 @@ def profile(
     runtime = start(RunConfig(device=device, precision=precision, threads=threads))
     meter = Meter(runtime, batch_size)
     begun = _begun(output, space, runtime, batch_size) if output.exists() else None
-    share = 0.0
-    with Progress(STEPS, "profile") as bar:
-
-        def progress(amount: float) -> None:
-            nonlocal share
-            bar.work(int(STEPS * (share + amount)) - int(STEPS * share))
-            share += amount
-
-        made = profile_for(space, meter, begun, lambda found: write_profile(output, found), progress, seed)
+    with Progress(1, "profile") as bar:
+        made = profile_for(space, meter, begun, lambda found: write_profile(output, found), bar.work, seed)
     _print(made, output)
 
 
