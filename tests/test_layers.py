@@ -55,6 +55,7 @@ LEVELS = (
         "tracking",
         "draw",
     ),
+    ("export",),
     ("cli", "__main__"),
     ("",),
 )

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from enas.cli.audit import audit
+from enas.cli.export import export
 from enas.cli.retrain import retrain
 from enas.cli.run import run
 from enas.cli.score import score
@@ -44,5 +45,5 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
 
 
-for command in (search, retrain, run, evaluate, score, audit, show):
+for command in (search, retrain, run, evaluate, score, audit, show, export):
     main.add_command(command)

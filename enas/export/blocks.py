@@ -1,7 +1,7 @@
 """The parts that an exported module may hold, with nothing but torch: its file gets the source of those it uses.
 
 Each computes what the operation of the same name in `enas.ops` does for one network, by torch's own kernels, and names
-its weights alike. Lines are as short as the exported file's.
+its weights alike.
 """
 
 from __future__ import annotations
@@ -44,9 +44,7 @@ class DropPath(nn.Module):
 class ConvNorm(nn.Module):
     """k x k convolution, batch norm, and ReLU where asked for."""
 
-    def __init__(
-        self, in_channels: int, channels: int, kernel: int, stride: int = 1, *, relu: bool
-    ) -> None:
+    def __init__(self, in_channels: int, channels: int, kernel: int, stride: int = 1, *, relu: bool) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, channels, kernel, stride, kernel // 2, bias=False)
         self.norm = nn.BatchNorm2d(channels)
@@ -76,9 +74,7 @@ class SepConv(nn.Module):
     def __init__(self, in_channels: int, channels: int, kernel: int) -> None:
         super().__init__()
         self.project = ConvNorm(in_channels, channels, kernel=1, relu=True)
-        self.depthwise = nn.Conv2d(
-            channels, channels, kernel, padding=kernel // 2, groups=channels, bias=False
-        )
+        self.depthwise = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels, bias=False)
         self.pointwise = nn.Conv2d(channels, channels, 1, bias=False)
         self.norm = nn.BatchNorm2d(channels)
 
@@ -152,9 +148,7 @@ class CellSepConv(nn.Module):
         )
         self.pointwise1 = nn.Conv2d(in_channels, channels, 1, bias=False)
         self.norm1 = nn.BatchNorm2d(channels)
-        self.depthwise2 = nn.Conv2d(
-            channels, channels, kernel, padding=kernel // 2, groups=channels, bias=False
-        )
+        self.depthwise2 = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels, bias=False)
         self.pointwise2 = nn.Conv2d(channels, channels, 1, bias=False)
         self.norm2 = nn.BatchNorm2d(channels)
 
@@ -189,16 +183,12 @@ class PooledShortcut(nn.Module):
 class MobileConv(nn.Module):
     """1x1 to `expansion` times the channels, depthwise k x k, 1x1; batch norm after each."""
 
-    def __init__(
-        self, in_channels: int, channels: int, kernel: int, expansion: int, stride: int = 1
-    ) -> None:
+    def __init__(self, in_channels: int, channels: int, kernel: int, expansion: int, stride: int = 1) -> None:
         super().__init__()
         inner = expansion * in_channels
         self.expand = nn.Conv2d(in_channels, inner, 1, bias=False)
         self.norm1 = nn.BatchNorm2d(inner)
-        self.depthwise = nn.Conv2d(
-            inner, inner, kernel, stride, kernel // 2, groups=inner, bias=False
-        )
+        self.depthwise = nn.Conv2d(inner, inner, kernel, stride, kernel // 2, groups=inner, bias=False)
         self.norm2 = nn.BatchNorm2d(inner)
         self.project = nn.Conv2d(inner, channels, 1, bias=False)
         self.norm3 = nn.BatchNorm2d(channels)

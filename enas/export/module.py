@@ -195,10 +195,11 @@ def _network(plan: Outline, facts: Facts, sections: dict[str, list[str]]) -> lis
     about = ["drop_rate: dropout before the classifier, in training."]
     about += ["drop_path_rate: the largest rate of drop-path, in training."] if plan.drops else []
     made = makes(plan.body, titles)
+    shape = f"[N, {', '.join(map(str, facts.input_shape))}]"
     hidden = f"{INDENT * 2}self.hidden = nn.Linear({head.channels}, {head.hidden})"
     return [
         f"class {NETWORK}(nn.Module):",
-        *docstring([f"Logits [N, num_classes] of images [N, {', '.join(map(str, facts.input_shape))}].", "", *about], 1),
+        *docstring([f"Logits [N, num_classes] of images {shape}.", "", *about], 1),
         "",
         *call("def __init__", ["self", *parameters], " -> None:", 1),
         f"{INDENT * 2}super().__init__()",

@@ -41,8 +41,8 @@ class Step:
 class Scope:
     """The lines of one forward pass. inputs: names by position. drops: shares of drop-path by attribute, as text.
 
-    weights: by attribute, the key that its weights have in `enas.network.Network` and the path within that; keys without
-    the group's prefix.
+    weights: by attribute, the key that its weights have in `enas.network.Network`, without the group's prefix, and the
+    path within that.
     """
 
     steps: tuple[Step, ...]
@@ -137,7 +137,7 @@ def _head(nodes: Sequence[Node]) -> tuple[Head, set[int]]:
     node = nodes[last]
     key = f"weights.{node.key}"
     if node.op in ("classifier", "relu_classifier"):
-        weights = {f"classifier.{name}": (f"{key}.linear.{name}",) for name in ("weight", "bias")}
+        weights: dict[str, Texts] = {f"classifier.{name}": (f"{key}.linear.{name}",) for name in ("weight", "bias")}
         end = node.inputs[0]
         return Head((end,), node.op == "relu_classifier", nodes[end].shape[0], weights=weights), {last}
     total, used = last, {last}

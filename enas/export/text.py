@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 
-WIDTH = 100  # characters in a line of an exported module
+WIDTH = 120  # characters in a line of an exported module, as in `enas.export.blocks`
 INDENT = "    "
 
 
@@ -35,7 +35,8 @@ def docstring(lines: Sequence[str], indent: int) -> list[str]:
         inner = len(line) - len(line.lstrip())
         safe = _one_line(line.strip()).replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
         below = margin + " " * inner
-        wrapped += textwrap.wrap(safe, WIDTH - 3, initial_indent=below, subsequent_indent=below + "  " * (inner > 0)) or [""]
+        further = below + "  " * (inner > 0)
+        wrapped += textwrap.wrap(safe, WIDTH - 3, initial_indent=below, subsequent_indent=further) or [""]
     if not wrapped:
         return []
     wrapped[0] = f'{margin}"""{wrapped[0].lstrip()}'
