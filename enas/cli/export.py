@@ -88,9 +88,10 @@ def _model(run: Path) -> Path:
         way = f"give one of its searches, {run}/seed-..."
     elif RunFolder(run / "retrain").begun:
         way = f"finish it: enas retrain --resume {run / 'retrain'}"
+    elif folder.begun and not folder.result.exists():
+        way = f"finish the search first: enas search --resume {run}"
     elif folder.begun:
-        finished = (run / "records.jsonl").exists() and folder.result.exists()
-        way = f"train it first: enas retrain {run}" if finished else f"finish what was begun: --resume {run}"
+        way = f"train it first: enas retrain {run}"
     raise UserError(f"{run} must hold a retrained network, {MODEL} or retrain/{MODEL}, but it has none; {way}")
 
 

@@ -51,7 +51,7 @@ def paths_of(formats: Sequence[str], stem: Path) -> dict[str, tuple[Path, ...]]:
         found[name] = tuple(stem.with_name(stem.name + suffix) for suffix in suffixes)
         for path in found[name]:
             if path.exists() or path.is_symlink():
-                raise UserError(f"an export must not replace a file, but {path} is there; move it or give --output")
+                raise _taken(path)
     return found
 
 
@@ -73,8 +73,7 @@ def export(network: Network, facts: Facts, paths: dict[str, tuple[Path, ...]], i
         for name, files in paths.items():
             logits = _run(name, plain, folder / files[0].name, facts, images)
             found.append(Exported(name, files, agreement(logits, expected, f"--to {name}")))
-        for path in dict.fromkeys(path for files in paths.values() for path in files):
-            _place(folder / path.name, path)
+        _place(folder, list(dict.fromkeys(path for files in paths.values() for path in files)))
     return found
 
 
@@ -176,13 +175,26 @@ def _beside(path: Path) -> Iterator[Path]:
                 path.parent.rmdir()
 
 
-def _place(source: Path, target: Path) -> None:
-    """Give a finished file its name, unless there is one of that name by now."""
+def _place(folder: Path, targets: Sequence[Path]) -> None:
+    """Give finished files their names, all of them or, where there is a file of such a name by now, none."""
+    placed: list[Path] = []
     try:
-        os.link(source, target)
-    except FileExistsError:
-        raise UserError(f"an export must not replace a file, but {target} is there; give another --output") from None
-    except OSError:  # a file system without links
-        if target.exists():
-            raise UserError(f"an export must not replace a file, but {target} is there; give --output") from None
-        os.replace(source, target)
+        for target in targets:
+            source = folder / target.name
+            try:
+                os.link(source, target)
+            except FileExistsError:
+                raise _taken(target) from None
+            except OSError:  # a file system without links
+                if target.exists():
+                    raise _taken(target) from None
+                os.replace(source, target)
+            placed.append(target)
+    except BaseException:
+        for target in placed:
+            target.unlink(missing_ok=True)
+        raise
+
+
+def _taken(path: Path) -> UserError:
+    return UserError(f"an export must not replace a file, but {path} is there; move it or give another --output")

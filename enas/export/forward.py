@@ -85,8 +85,7 @@ def _assignment(step: Step, operands: list[str]) -> list[str]:
     if step.value == INPUT:
         return total(step.name, operands, BODY)
     if len(operands) > 1 and step.value:
-        inputs = f"{step.name}_inputs"
-        return [*total(inputs, operands, BODY), *_assignment(step, [inputs])]
+        return [*total(step.name, operands, BODY), *_assignment(step, [step.name])]
     if not step.value:
         return call(f"{step.name} = self.{step.attribute}", operands, "", BODY)
     head, _, inner = text.partition("(")

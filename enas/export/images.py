@@ -35,11 +35,11 @@ def random_images(header: dict[str, Any]) -> tuple[Tensor, str]:
     return (pixels - mean) / std, f"{COUNT} random images"
 
 
-def images_at_hand(header: dict[str, Any], data_config: DataConfig | None) -> tuple[Tensor, str]:
+def images_at_hand(header: dict[str, Any], data_config: DataConfig) -> tuple[Tensor, str]:
     """Real images where they can be read, else random ones and the reason why."""
-    if data_config is None or data_config.name is None:
+    if data_config.name is None:
         images, what = random_images(header)
-        return images, f"{what} (the folder does not say which ones the model was trained on; give --data)"
+        return images, f"{what} (nobody says which ones it was trained on; give --data)"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

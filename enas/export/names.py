@@ -15,7 +15,7 @@ from enas.graph import Node
 NETWORK = "Network"
 # what the network class and its file define
 OWN = """classifier hidden num_classes num_features head_hidden_size drop_rate default_cfg pretrained_cfg features
-forward_features forward_head get_classifier reset_classifier load_pretrained set_drop_path drop_path x images self
+forward_features forward_head get_classifier reset_classifier load_pretrained set_drop_path x images self
 torch nn F Tensor Path json""".split()
 BLOCKS = {name for name, value in vars(blocks).items() if getattr(value, "__module__", None) == blocks.__name__}
 RESERVED = frozenset({*dir(nn.Module()), *OWN, *BLOCKS, NETWORK, *keyword.kwlist, *keyword.softkwlist})

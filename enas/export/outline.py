@@ -260,7 +260,7 @@ def _scope(
     """The lines of the nodes in `keys`. edges: what inputs are to be read as. calls: nodes that stand for groups."""
     names = variables(nodes, keys, Names({*RESERVED, *inputs.values()}))
     attributes = Names()
-    drops: dict[str, str] = {}  # attributes by share
+    drops: dict[str, str] = {}
     steps, weights = [], {}
     for i, key in keys.items():
         one, drop, attribute = codes[i], "", ""
@@ -269,11 +269,13 @@ def _scope(
         if one.module and i not in calls:
             weights[attribute] = key, one.inner
         if nodes[i].drop and i not in calls:
-            drop = drops.setdefault(share(i), f"drop_path{len(drops) + 1 if drops else ''}")
+            text = share(i)
+            drop = attributes.give(("drop_path", text), "drop_path")
+            drops[drop] = text
         reads = tuple(edges.get((i, k), j) for k, j in enumerate(nodes[i].inputs))
         made = arguments(i) if attribute and i not in calls else ()
         steps.append(Step(i, names[i], reads, one.value, attribute, one.module, made, drop, key))
-    return Scope(tuple(steps), inputs, {name: text for text, name in drops.items()}, weights)
+    return Scope(tuple(steps), inputs, drops, weights)
 
 
 def _argument(same: Sequence[Argument], text: Callable[[Sequence[float], str], str]) -> str:
