@@ -30,6 +30,7 @@ setup(
     extras_require={
         "optuna": ["optuna>=4.0"],  # searcher tpe
         "ray": ["ray>=2.40"],  # children of full training on a cluster
+        "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.3"],  # enas export --to onnx
         "dev": [
             "pytest>=8",
             "pytest-xdist>=3.5",

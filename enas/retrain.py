@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -201,25 +202,29 @@ def load_model(path: Path) -> tuple[Network, dict[str, Any]]:
     try:
         if text["format"] != "enas" or text["schema"] != str(SCHEMA):
             raise UserError(f"format enas, schema {SCHEMA}, got {text['format']!r} and {text['schema']!r}")
-        header = {name: json.loads(text[name]) for name in HEADER}
-        arch = spaces.from_text(text["arch"])
-        options = config.update(spaces.options_for(arch, config.MacroOptions()), header["space"])
-        channels, height, width = header["input_shape"]
-        space = spaces.build(options, (channels, height, width), len(header["classes"]))
-        spaces.validate(space, arch)
+        header = {"arch": text["arch"], **{name: json.loads(text[name]) for name in HEADER}}
+        space, arch = model_space(header)
         network = Network(space.graph(arch), generator(0, "weights"))
         network.load_state_dict(tensors)
     except (UserError, KeyError, TypeError, ValueError, RuntimeError, AttributeError, RecursionError) as error:
         reason = (str(error).splitlines() or [""])[0][:200]
         raise UserError(f"{path} must be a model that `enas retrain` wrote, but: {reason}") from None
-    return network, {**header, "arch": text["arch"]}
+    return network, header
 
 
-def evaluate_model(network: Network, header: dict[str, Any], data: DataSet, runtime: Runtime) -> Scores:
-    """Scores [1] of a saved model on the test images of `data`, normalised as when it was trained.
+def model_space(header: dict[str, Any]) -> tuple[SearchSpace, Architecture]:
+    """The space and the architecture that a saved model's header names. Raises UserError, KeyError, TypeError or
+    ValueError where they are none."""
+    arch = spaces.from_text(header["arch"])
+    options = config.update(spaces.options_for(arch, config.MacroOptions()), header["space"])
+    channels, height, width = header["input_shape"]
+    space = spaces.build(options, (channels, height, width), len(header["classes"]))
+    spaces.validate(space, arch)
+    return space, arch
 
-    Raises UserError where the images or classes are not the model's.
-    """
+
+def as_trained(header: dict[str, Any], data: DataSet) -> DataSet:
+    """`data` with a saved model's normalisation. Raises UserError where the images or classes are not the model's."""
     if list(data.input_shape) != header["input_shape"]:
         raise UserError(
             f"the images must have the model's shape (C, H, W) {header['input_shape']}, "
@@ -229,7 +234,13 @@ def evaluate_model(network: Network, header: dict[str, Any], data: DataSet, runt
         raise UserError(
             f"the classes must be the model's ({len(header['classes'])}), but got {', '.join(data.classes)[:200]}"
         )
-    data = DataSet(
-        data.name, data.classes, data.train, data.test, tuple(header["mean"]), tuple(header["std"]), data.augmentation
-    )
+    return dataclasses.replace(data, mean=tuple(header["mean"]), std=tuple(header["std"]))
+
+
+def evaluate_model(network: Network, header: dict[str, Any], data: DataSet, runtime: Runtime) -> Scores:
+    """Scores [1] of a saved model on the test images of `data`, normalised as when it was trained.
+
+    Raises UserError where the images or classes are not the model's.
+    """
+    data = as_trained(header, data)
     return score(network.to(runtime.device), data, data.test, runtime)

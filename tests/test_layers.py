@@ -58,6 +58,7 @@ LEVELS = (
         "tracking",
         "draw",
     ),
+    ("export",),
     ("cli", "__main__"),
     ("",),
 )

@@ -11,6 +11,7 @@ import click
 
 from enas.cli.audit import audit
 from enas.cli.derive import derive
+from enas.cli.export import export
 from enas.cli.profile import profile
 from enas.cli.retrain import retrain
 from enas.cli.run import run
@@ -46,5 +47,5 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
 
 
-for command in (search, retrain, run, evaluate, derive, score, audit, show, profile):
+for command in (search, retrain, run, evaluate, derive, score, audit, show, profile, export):
     main.add_command(command)

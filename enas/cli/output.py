@@ -153,3 +153,4 @@ def print_retrain_result(path: Path, result: dict[str, Any]) -> None:
         click.echo(f"result        {path / 'result.json'}, {path / 'model.safetensors'}")
         click.echo(f"next          enas show {path}")
         click.echo(f"              enas evaluate {path / 'model.safetensors'} --data NAME|DIR")
+        click.echo(f"              enas export {path} --to python")
