@@ -106,7 +106,9 @@ class Meter:
             with torch.inference_mode(), self.runtime.autocast():
                 for _ in range(SWEEPS):
                     for group in groups:
-                        for shape, times in zip(group, self._sweep(self._tasks(group, kinds)), strict=True):
+                        for shape, times in zip(
+                            group, self._sweep(self._tasks(group, kinds), LEAST, MOST, SHARE_S), strict=True
+                        ):
                             samples[shape] += times
                         work(len(group) / (SWEEPS * len(shapes)))
             yield {shape: Timing.of(times) for shape, times in samples.items()}
@@ -129,9 +131,9 @@ class Meter:
     def _sweep(
         self,
         tasks: Sequence[Task],
-        least: int = LEAST,
-        most: int = MOST,
-        share_s: float = SHARE_S,
+        least: int,
+        most: int,
+        share_s: float,
         work: Callable[[float], None] = lambda share: None,
     ) -> Samples:
         """Warm up, then as many rounds as the last of the warm-up says there is time for."""
