@@ -17,9 +17,11 @@ from enas.interrupts import Keeper, StopRequest
 from enas.network import Network
 from enas.objective import Scores
 from enas.records import RetrainRecord, finite
+from enas.results import class_report
 from enas.runs import RunFolder, check_identity, identity
 from enas.runtime import Runtime, generator, versions
 from enas.spaces import Architecture, SearchSpace
+from enas.spaces.source import NotAsked
 from enas.standalone import Standalone, score
 
 SCHEMA = 1
@@ -165,6 +167,7 @@ def _result(
         "test_accuracy": scores.accuracy.item(),
         "test_loss": scores.known_loss.item(),
         "test_images": scores.images,
+        **class_report(scores, data.classes),
         "params": counts.params,
         "macs": counts.macs,
         "config": config.to_dict(run_config),
@@ -203,12 +206,14 @@ def load_model(path: Path) -> tuple[Network, dict[str, Any]]:
             raise UserError(f"format enas, schema {SCHEMA}, got {text['format']!r} and {text['schema']!r}")
         header = {name: json.loads(text[name]) for name in HEADER}
         arch = spaces.from_text(text["arch"])
-        options = config.update(spaces.options_for(arch, config.MacroOptions()), header["space"])
+        options = config.update(config.MacroOptions(), header["space"])  # it has its space's name and all sizes
         channels, height, width = header["input_shape"]
         space = spaces.build(options, (channels, height, width), len(header["classes"]))
         spaces.validate(space, arch)
         network = Network(space.graph(arch), generator(0, "weights"))
         network.load_state_dict(tensors)
+    except NotAsked:
+        raise
     except (UserError, KeyError, TypeError, ValueError, RuntimeError, AttributeError, RecursionError) as error:
         reason = (str(error).splitlines() or [""])[0][:200]
         raise UserError(f"{path} must be a model that `enas retrain` wrote, but: {reason}") from None

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from enas import checkpoint, config
-from enas.config import RetrainConfig, SearchConfig
+from enas.config import CustomOptions, RetrainConfig, SearchConfig
 from enas.errors import UserError
 from enas.records import Record, to_dict
 
@@ -35,6 +35,8 @@ def identity(run_config: SearchConfig | RetrainConfig, images: str, augmentation
     for name in PLACES:
         del settings["data"][name]
     settings.pop("table", None)
+    if isinstance(run_config.space, CustomOptions):
+        settings["space"]["source"] = run_config.space.class_name  # the file is told by its sha256, wherever it lies
     return {"settings": f"{json.dumps(settings)} {augmentation}", "images": images}
 
 

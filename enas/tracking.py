@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
-from tqdm import tqdm
+from tqdm.auto import tqdm  # a widget in notebooks
 
 from enas import draw, spaces
 from enas.spaces import SearchSpace
@@ -112,6 +112,7 @@ class TensorBoard:
             "accuracy": best.get("accuracy"),
             "true_accuracy": best.get("true_accuracy"),
             "test_accuracy": result.get("test_accuracy"),
+            "balanced_accuracy": result.get("balanced_accuracy"),
             "params": result.get("params"),
             "macs": result.get("macs"),
             "elapsed_s": result["elapsed_s"],
@@ -205,13 +206,14 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, bool | flo
 
 
 class Progress:
-    """A progress bar on standard error: finished work, what it stands at, time left."""
+    """A progress bar on standard error, if it is to be shown: finished work, what it stands at, time left."""
 
-    def __init__(self, total: int, description: str) -> None:
+    def __init__(self, total: int, description: str, shown: bool = True) -> None:
         # smoothing 0: the rate of the whole run, because the phases differ in speed
         self._bar = tqdm(
             total=total,
             desc=description,
+            disable=not shown,
             unit="img",
             unit_scale=True,
             smoothing=0,
@@ -241,7 +243,8 @@ class Progress:
 
     def say(self, text: str) -> None:
         """A line above the bar."""
-        self._bar.write(text)
+        if not self._bar.disable:
+            self._bar.write(text)
 
     def __enter__(self) -> Self:
         return self

@@ -57,6 +57,7 @@ LEVELS = (
         "tracking",
         "draw",
     ),
+    ("work",),
     ("cli", "__main__"),
     ("",),
 )

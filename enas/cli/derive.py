@@ -11,13 +11,14 @@ import click
 
 from enas import config
 from enas.cli import options
-from enas.cli.jobs import searching
 from enas.cli.output import print_search_result
 from enas.cli.search import cost_options, of_costs
-from enas.cli.targets import with_shared_weights
-from enas.cli.work import interruptible, work
+from enas.cli.stopping import interruptible
 from enas.config import COSTS, LIMIT, SEARCHERS, TARGET, SearchConfig
 from enas.errors import UserError
+from enas.work.doing import work
+from enas.work.jobs import searching
+from enas.work.targets import with_shared_weights
 
 
 @click.command()
@@ -32,6 +33,7 @@ from enas.errors import UserError
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="any other setting of a search")
 @click.option("--output", type=click.Path(path_type=Path), help="folder (default: RUN/derive-<date>)")
 @click.option("--print-config", is_flag=True, help="print all settings as TOML and stop")
+@options.own_space
 def derive(
     run: Path,
     limits: tuple[str, ...],

@@ -10,14 +10,16 @@ import click
 
 from enas import config, spaces
 from enas.cli import options
-from enas.cli.audit import with_audit
-from enas.cli.jobs import retraining, searching
 from enas.cli.output import print_found, print_networks
-from enas.cli.search import costs_of_retrained, search_options, search_settings
-from enas.cli.targets import REFERENCES, for_network, recipe
-from enas.cli.work import Job, Place, Ready, begun, in_places_of, interruptible, work
+from enas.cli.search import search_options, search_settings
+from enas.cli.stopping import interruptible
 from enas.config import RetrainConfig, RunConfig, SearchConfig
 from enas.errors import UserError
+from enas.work.auditing import with_audit
+from enas.work.doing import Job, Place, Ready, begun, in_places_of, work
+from enas.work.jobs import retraining, searching
+from enas.work.settings import costs_of_retrained
+from enas.work.targets import REFERENCES, for_network, recipe
 
 if TYPE_CHECKING:
     from enas.data import DataSet

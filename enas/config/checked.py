@@ -22,10 +22,12 @@ def setting(
 ) -> Any:
     """A dataclass field with its help, its bounds and, where it has one, its own command-line option.
 
-    `low` and `high` are inclusive bounds, `above` is an exclusive lower bound.
+    `low` and `high` are inclusive bounds, `above` is an exclusive lower bound. A default of `dict` is an empty table.
     """
     metadata = {"help": help, "option": option, "low": low, "high": high, "above": above, "choices": choices}
-    return field(default=default, metadata=metadata)
+    return (
+        field(default_factory=dict, metadata=metadata) if default is dict else field(default=default, metadata=metadata)
+    )
 
 
 class Checked:

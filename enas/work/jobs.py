@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from enas import spaces
-from enas.cli.judging import judging
-from enas.cli.work import OnWork, Place, Ready
 from enas.config import RetrainConfig, SearchConfig
+from enas.work.doing import OnWork, Place, Ready
+from enas.work.judging import judging
 
 if TYPE_CHECKING:
     from enas.interrupts import StopRequest
