@@ -209,6 +209,7 @@ class Progress:
     """A progress bar on standard error, if it is to be shown: finished work, what it stands at, time left."""
 
     def __init__(self, total: int, description: str, shown: bool = True) -> None:
+        self.shown = shown
         # smoothing 0: the rate of the whole run, because the phases differ in speed
         self._bar = tqdm(
             total=total,
@@ -228,14 +229,16 @@ class Progress:
 
     def skip(self, amount: int) -> None:
         """Some work was done in an earlier session; it says nothing about this one's speed."""
-        self._bar.initial += amount
-        self._bar.n += amount
-        self._bar.refresh()
+        if self.shown:
+            self._bar.initial += amount
+            self._bar.n += amount
+            self._bar.refresh()
 
     def resize(self, total: int) -> None:
         """There is more or less to do than was thought."""
-        self._bar.total = total
-        self._bar.refresh()
+        if self.shown:
+            self._bar.total = total
+            self._bar.refresh()
 
     def show(self, text: str) -> None:
         """What the bar says at its end."""
@@ -243,7 +246,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """A line above the bar."""
-        if not self._bar.disable:
+        if self.shown:
             self._bar.write(text)
 
     def __enter__(self) -> Self:

@@ -125,7 +125,7 @@ def _begun(path: Path) -> tuple[RetrainConfig, str | None]:
 def _check_network(planned: RetrainConfig, reference: str | None, data: DataSet) -> None:
     """Raise UserError where no network can be trained as planned, whichever architecture the search finds."""
     from enas.data import augmentation
-    from enas.retrain import network_space
+    from enas.retraining import network_space
 
     # how large a network is and where it has stages does not depend on the architecture, so any one will do
     space = spaces.build(planned.space, data.input_shape, data.num_classes)

@@ -36,7 +36,7 @@ def evaluate(model: Path, data: str, data_folder: str | None, device: str, preci
     from enas.data import load
     from enas.records import finite
     from enas.results import class_report
-    from enas.retrain import MODEL, evaluate_model, load_model
+    from enas.retraining import MODEL, evaluate_model, load_model
     from enas.runtime import start
 
     path = model / MODEL if model.is_dir() else model

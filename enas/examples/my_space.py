@@ -3,13 +3,13 @@
 enas search --space enas/examples/my_space.py:MySpace --set space.arguments.blocks=3
 """
 
-from enas import CustomSpace, Decision, GraphBuilder, add_stem
+from enas import Architecture, CustomSpace, Decision, Graph, GraphBuilder, add_stem
 
 OPERATIONS = ("conv_3x3", "conv_5x5", "sep_conv_3x3", "sep_conv_5x5", "max_pool_3x3")
 
 
 class MySpace(CustomSpace):
-    def __init__(self, input_shape, num_classes, width=16, blocks=2):
+    def __init__(self, input_shape: tuple[int, int, int], num_classes: int, width: int = 16, blocks: int = 2) -> None:
         super().__init__(input_shape, num_classes)
         self.width, self.names = width, [f"stage{s}-block{b}" for s in (1, 2, 3) for b in range(1, blocks + 1)]
         self.decisions = [  # name, labels, group (decisions of a group share what is learned), part
@@ -21,7 +21,7 @@ class MySpace(CustomSpace):
             )
         ]
 
-    def graph(self, arch):
+    def graph(self, arch: Architecture) -> Graph:
         chosen, builder = self.chosen(arch), GraphBuilder(self.input_shape)
         x, stage = add_stem(builder, self.width), "stage1"
         for name in self.names:

@@ -23,7 +23,7 @@ def searching(place: Place[SearchConfig]) -> Ready[SearchConfig]:
     from enas import budget
     from enas.plan import total_work
     from enas.records import EpochRecord, FinalistRecord
-    from enas.search import search
+    from enas.searching import search
 
     if place.config.evaluator != "shared-weights":
         return judging(place)
@@ -81,7 +81,7 @@ def retraining(place: Place[RetrainConfig]) -> Ready[RetrainConfig]:
     from enas.cost import cost
     from enas.data import training_images
     from enas.records import RetrainRecord
-    from enas.retrain import forecast_s, network_space, retrain
+    from enas.retraining import forecast_s, network_space, retrain
 
     run_config, data, runtime = place.config, place.images, place.runtime
     space, arch = network_space(run_config, data)
