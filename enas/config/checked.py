@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import field, fields
+from types import MappingProxyType
 from typing import Any
 
 from enas.errors import UserError
@@ -22,12 +24,32 @@ def setting(
 ) -> Any:
     """A dataclass field with its help, its bounds and, where it has one, its own command-line option.
 
-    `low` and `high` are inclusive bounds, `above` is an exclusive lower bound. A default of `dict` is an empty table.
+    `low` and `high` are inclusive bounds, `above` is an exclusive lower bound.
     """
     metadata = {"help": help, "option": option, "low": low, "high": high, "above": above, "choices": choices}
-    return (
-        field(default_factory=dict, metadata=metadata) if default is dict else field(default=default, metadata=metadata)
-    )
+    return field(default=default, metadata=metadata)
+
+
+class Table(Mapping[str, Any]):
+    """A mapping that never changes, as configurations do not: it has a hash."""
+
+    def __init__(self, values: Mapping[str, Any] = MappingProxyType({})) -> None:
+        self._values = dict(values)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._values.items()))
+
+    def __repr__(self) -> str:
+        return repr(self._values)
 
 
 class Checked:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from enas.config.checked import Checked, setting
+from enas.config.checked import Checked, Table, setting
 from enas.errors import UserError
 
 
@@ -125,11 +125,12 @@ class CustomOptions(Checked):
         None, "the class's argument width (none: its default)", option="--width", low=1, high=65536
     )
     arguments: Mapping[str, bool | int | float | str] = setting(
-        dict, "the class's other arguments by name (--set space.arguments.NAME=VALUE)"
+        Table(), "the class's other arguments by name (--set space.arguments.NAME=VALUE)"
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "arguments", Table(self.arguments))
         if not self.source.isprintable() or len(self.source) > 4096:
             raise UserError(f"source must be path/to/file.py:MySpace, but got {self.source[:80]!r}")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
 import re
 import traceback
 from abc import ABC, abstractmethod
@@ -202,7 +203,7 @@ def failure(error: BaseException) -> str:
     """An exception of the user's code in one line: what, and in which line of it."""
     text = (str(error).strip().splitlines() or [""])[0][:200]
     frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if frame.filename != __file__]
+    lines = [frame.lineno for frame in frames if os.path.dirname(frame.filename) != os.path.dirname(__file__)]
     if isinstance(error, SyntaxError):
         lines, text = [error.lineno], error.msg
     return f"{type(error).__name__}: {text}" + (f" (line {lines[0]} of it)" if lines else "")
