@@ -26,13 +26,16 @@ def check_settings(output: Path, settings: dict[str, Any]) -> None:
     path.write_text(json.dumps(settings) + "\n")
 
 
-def enas(command: str, folder: Path, arguments: list[str]) -> dict[str, Any]:
-    """Run an `enas` command into `folder`, or continue it there, or leave it where it is finished; its result."""
+def enas(command: str, folder: Path, arguments: list[str], run: Path | None = None) -> dict[str, Any]:
+    """Run an `enas` command into `folder`, or continue it there, or leave it where it is finished; its result.
+
+    run: the folder that `enas derive` takes shared weights from.
+    """
     if not (folder / "result.json").exists():
         if (folder / "config.json").exists():
-            arguments = ["--resume", str(folder)]
+            command, arguments = command if run is None else "search", ["--resume", str(folder)]
         else:
-            arguments = [*arguments, "--output", str(folder)]
+            arguments = [*([] if run is None else [str(run)]), *arguments, "--output", str(folder)]
         print("$", shlex.join(["enas", command, *arguments]), flush=True)
         subprocess.run([sys.executable, "-m", "enas", command, *arguments], check=True)
     result: dict[str, Any] = json.loads((folder / "result.json").read_text())

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from enas import spaces
 from enas.config import ControllerConfig
+from enas.ops import by_key
 from enas.spaces import Decision, SearchSpace
 
 
@@ -55,7 +56,7 @@ class Controller(nn.Module):
         self.given_parts = tuple(sorted(self.attended - {d.part for d in self.decisions}))
         self.start = nn.Parameter(torch.empty(hidden))
         self.recurrent = (nn.LSTMCell if config.recurrence == "lstm" else nn.GRUCell)(hidden, hidden)
-        self.embeddings = nn.ModuleDict({group: nn.Embedding(k, hidden) for group, k in sizes.items()})
+        self.embeddings = by_key({group: nn.Embedding(k, hidden) for group, k in sizes.items()}, "a group of decisions")
         self.softmaxes = nn.ModuleDict({group: nn.Linear(hidden, k, bias=False) for group, k in sizes.items()})
         self.attention_anchor = nn.Linear(hidden, hidden, bias=False)
         self.attention_query = nn.Linear(hidden, hidden, bias=False)

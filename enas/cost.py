@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from enas.errors import UserError
 from enas.graph import Graph, MergedGraph, Node, Shape
-from enas.ops import Context, build
+from enas.ops import Context, Maker, build, maker
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def cost(graph: Graph) -> Cost:
     params: dict[str, int] = {}
     macs = 0
     for node in graph.nodes[1:]:
-        node_cost = _node_cost(node.op, node.in_shapes, node.shape)
+        node_cost = _node_cost(node.op, node.in_shapes, node.shape, maker(node.op))
         params[node.key] = node_cost.params
         macs += node_cost.macs
     return Cost(sum(params.values()), macs)
@@ -50,7 +51,9 @@ def activation_memory(graph: Graph, batch_size: int = 1, bytes_per_number: int =
     at once, not what such a kernel needs within itself.
     """
     merged = MergedGraph(graph.nodes, (len(graph.nodes) - 1, 0))
-    numbers = merged.most_live(merged.calls(together=False), lambda node: _work(node.op, node.in_shapes, node.shape))
+    numbers = merged.most_live(
+        merged.calls(together=False), lambda node: _work(node.op, node.in_shapes, node.shape, maker(node.op))
+    )
     return numbers * batch_size * bytes_per_number
 
 
@@ -92,22 +95,43 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 @functools.lru_cache(maxsize=65536)
-def _node_cost(op: str, in_shapes: tuple[Shape, ...], shape: Shape) -> Cost:
+def _node_cost(op: str, in_shapes: tuple[Shape, ...], shape: Shape, made_by: Maker) -> Cost:
+    """made_by: what makes the operation, so that one that is registered anew is counted anew."""
     images = 2  # batch norm with batch statistics refuses a single number a channel
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
         module = build(Node(op, (), "", in_shapes, shape), running=False)
-        module(*(torch.empty(images, *in_shape) for in_shape in in_shapes), context=Context())
+        inputs = [torch.empty(images, *in_shape) for in_shape in in_shapes]
+        output = _output(op, module, inputs)
+    flat = (images, shape[0]) if shape[1:] == (1, 1) else None  # as classifiers give it
+    if tuple(output.shape) not in ((images, *shape), flat):
+        raise UserError(
+            f"operation {op} must give {list(shape)} of {', '.join(str(list(one)) for one in in_shapes)} (C, H, W), "
+            f"but it gives {list(output.shape[1:])}"
+        )
     return Cost(sum(p.numel() for p in module.parameters()), counter.get_total_flops() // 2 // images)
 
 
 @functools.lru_cache(maxsize=65536)
-def _work(op: str, in_shapes: tuple[Shape, ...], shape: Shape) -> int:
+def _work(op: str, in_shapes: tuple[Shape, ...], shape: Shape, made_by: Maker) -> int:
     """The most numbers for an image that one operation has at once, beside its inputs."""
     images = 1 << 20  # so many that what goes by channels and not by images is lost in rounding
     with torch.device("meta"), torch.no_grad():
         module = build(Node(op, (), "", in_shapes, shape), running=True).eval()
         inputs = [torch.empty(images, *in_shape) for in_shape in in_shapes]
         with LiveBytes() as live:
-            module(*inputs, context=Context())
+            _output(op, module, inputs)
     most: int = live.most
     return most // (images * inputs[0].element_size())
+
+
+def _output(op: str, module: nn.Module, inputs: list[Tensor]) -> Tensor:
+    """What the operation gives. Raises UserError where it cannot: one that the user registered, or between shapes of
+    the user's."""
+    try:
+        return module(*inputs, context=Context())  # type: ignore[no-any-return]
+    except Exception as error:
+        shapes = ", ".join(str(list(one.shape[1:])) for one in inputs)
+        reason = (str(error).strip().splitlines() or [""])[0][:200]
+        raise UserError(
+            f"operation {op} must be possible on inputs {shapes} (C, H, W), but: {type(error).__name__}: {reason}"
+        ) from error

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from enas.errors import UserError
 from enas.graph import Graph, MergedGraph, Node
 from enas.ops import Context, Noise, build, drop_path
 from enas.sliced import Sliced
@@ -42,7 +43,10 @@ def module_getter(modules: Mapping[str, nn.Module]) -> Modules:
 
 @functools.lru_cache(maxsize=1024)
 def _weightless(op: str, in_shapes: tuple[tuple[int, int, int], ...], shape: tuple[int, int, int]) -> nn.Module:
-    return build(Node(op, (), "", in_shapes, shape), running=False)
+    module = build(Node(op, (), "", in_shapes, shape), running=False)
+    if next(module.parameters(), None) is not None:
+        raise UserError(f"operation {op} has weights, so its node must have a key, but it has none; give it one")
+    return module
 
 
 def run_plain(graph: Graph, modules: Modules, images: Tensor, noise: Noise | None = None) -> Tensor:

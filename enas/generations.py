@@ -1,7 +1,7 @@
 """A search that judges each architecture by itself: ask, evaluate, tell, generation by generation.
 
 With full training as evaluator this is the system of Zoph & Le (2017), which ENAS replaced; with a table of
-trained networks it is how searchers are compared. The counterpart with shared weights is search.py.
+trained networks it is how searchers are compared. The counterpart with shared weights is searching.py.
 Yields a record after every generation; whoever iterates decides what to do with them.
 """
 

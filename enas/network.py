@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from enas.execute import module_getter, run_tapped
 from enas.graph import Graph
-from enas.ops import Noise, build, initialise
+from enas.ops import Noise, build, by_key, initialise
 from enas.sliced import Sliced
 from enas.supernet import Supernet
 
@@ -18,7 +18,7 @@ class Network(nn.Module):
     def __init__(self, graph: Graph, generator: torch.Generator) -> None:
         super().__init__()
         self.graph = graph
-        self.weights = nn.ModuleDict({node.key: build(node, running=True) for node in graph.nodes if node.key})
+        self.weights = by_key({node.key: build(node, running=True) for node in graph.nodes if node.key}, "a weight key")
         initialise(self, generator)
         self.to(memory_format=torch.channels_last)
 

@@ -30,11 +30,14 @@ class Scores:
     accuracy: [A], share of right answers in 0..1; loss: [A], mean cross-entropy in nats; both on the CPU. The loss
         is None where the evaluator knows none, as a table of trained networks does not.
     images: how many images they were measured on.
+    by_class: [2, A, K], of each class how many images there are and how many of them were answered right, where that
+        was counted.
     """
 
     accuracy: Tensor
     loss: Tensor | None
     images: int
+    by_class: Tensor | None = None
 
     @property
     def failed(self) -> Tensor:

@@ -216,7 +216,7 @@ class Search:
             entropy=entropy,
             entropy_share=entropy / sum(uniform.values()),
             entropy_shares={group: figures.entropies[group] / nats for group, nats in uniform.items()},
-            skip_rate=shares["skip"]["yes"] if "skip" in shares else None,
+            skip_rate=shares.get("skip", {}).get("yes"),
             controller_proxy_accuracy=sum(accuracy[:n]) / n,
             random_proxy_accuracy=sum(accuracy[n:]) / n,
             controller_minus_random=difference(accuracy[:n], accuracy[n:]),

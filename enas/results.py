@@ -7,12 +7,27 @@ from typing import Any
 
 from enas import config, spaces
 from enas.config import SearchConfig
-from enas.objective import Objective
+from enas.objective import Objective, Scores
 from enas.records import finite
 from enas.runtime import Runtime, versions
 from enas.spaces import SearchSpace
 
 SCHEMA = 1  # of the result file
+
+
+def class_report(scores: Scores, classes: Sequence[str]) -> dict[str, Any]:
+    """What scores [1] that were counted by class say of each class, as JSON; accuracy: None for a class without images.
+
+    balanced_accuracy: the mean of the classes' accuracies, each counting alike however many images it has.
+    """
+    assert scores.by_class is not None, "the scores must have been counted by class"
+    images, right = scores.by_class[:, 0].tolist()
+    found = [
+        {"class": name, "images": count, "accuracy": hits / count if count else None}
+        for name, count, hits in zip(classes, images, right, strict=True)
+    ]
+    known = [row["accuracy"] for row in found if row["accuracy"] is not None]
+    return {"per_class": found, "balanced_accuracy": sum(known) / len(known)}
 
 
 def search_result(

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from enas import checkpoint, config
-from enas.config import RetrainConfig, SearchConfig
+from enas.config import CustomOptions, RetrainConfig, SearchConfig
 from enas.errors import UserError
 from enas.records import Record, to_dict
 
@@ -38,6 +38,8 @@ def identity(run_config: SearchConfig | RetrainConfig, images: str, augmentation
     profile = settings.get("objective", {}).get("profile")
     if profile is not None:
         settings["objective"]["profile"] = checkpoint.fingerprint(Path(profile))
+    if isinstance(run_config.space, CustomOptions):
+        settings["space"]["source"] = run_config.space.class_name  # the file is told by its sha256, wherever it lies
     return {"settings": f"{json.dumps(settings)} {augmentation}", "images": images}
 
 

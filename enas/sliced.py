@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from enas.graph import Node, Shape
-from enas.ops import build, initialise
+from enas.ops import Maker, build, initialise, maker
 
 Size = tuple[int, ...]
 Borders = tuple[Size, ...]  # for every dimension of a weight the sizes that it may have, rising
@@ -49,9 +49,10 @@ class Sliced(nn.Module):
     def part(self, node: Node) -> Callable[..., Tensor]:
         """The operation of a node of this key. Its weights are joined once, however often it is called."""
         size, tensors = (node.op, node.in_shapes, node.shape), self.tensors(node)
-        if size not in _own.modules:
-            _own.modules[size] = _bare(*size)
-        module = _own.modules[size]
+        made = (*size, maker(node.op))
+        if made not in _own.modules:
+            _own.modules[made] = _bare(*size)
+        module = _own.modules[made]
 
         def run(*inputs: Tensor, **context: Any) -> Tensor:
             return functional_call(module, tensors, inputs, context)  # type: ignore[no-any-return]
@@ -151,10 +152,10 @@ def _cat(tensors: Sequence[Tensor], dim: int) -> Tensor:
 
 
 class _Own(threading.local):
-    """A thread's modules without data, by operation and shapes: while one runs, its weights hang on it."""
+    """A thread's modules without data, by operation, shapes and maker: while one runs, its weights hang on it."""
 
     def __init__(self) -> None:
-        self.modules: dict[tuple[str, tuple[Shape, ...], Shape], nn.Module] = {}
+        self.modules: dict[tuple[str, tuple[Shape, ...], Shape, Maker], nn.Module] = {}
 
 
 _own = _Own()

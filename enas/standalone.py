@@ -169,10 +169,10 @@ def score(
     runtime: Runtime,
     on_step: OnStep = lambda child_images: None,
 ) -> Scores:
-    """Accuracy and loss [1] of a trained network on un-augmented images."""
+    """Accuracy and loss [1] of a trained network on un-augmented images, and what it knows of each class."""
     network.eval()
     batches = evaluation_batches(images, EVALUATION_BATCH, data.mean, data.std)
-    return evaluate(lambda inputs: network(inputs)[None], batches, runtime, on_step)
+    return evaluate(lambda inputs: network(inputs)[None], batches, runtime, on_step, by_class=True)
 
 
 def _auxiliary(graph: Graph, num_classes: int, seed: int) -> AuxiliaryClassifier:

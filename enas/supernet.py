@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from enas.execute import module_getter, run_merged, run_plain
 from enas.graph import Graph, MergedGraph, Node, merge
-from enas.ops import Noise, build, initialise
+from enas.ops import Noise, build, by_key, initialise
 from enas.sliced import Sliced
 from enas.spaces import SearchSpace
 
@@ -30,7 +30,7 @@ class Supernet(nn.Module):
         nodes: dict[str, list[Node]] = {}
         for node in space.candidates():
             nodes.setdefault(node.key, []).append(node)
-        self.weights = nn.ModuleDict({key: _shared(sizes, generator) for key, sizes in nodes.items()})
+        self.weights = by_key({key: _shared(sizes, generator) for key, sizes in nodes.items()}, "a weight key")
         initialise(self, generator)
         self.to(memory_format=torch.channels_last)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
-from tqdm import tqdm
+from tqdm.auto import tqdm  # a widget in notebooks
 
 from enas import draw, spaces
 from enas.spaces import SearchSpace
@@ -109,6 +109,7 @@ class TensorBoard:
             "accuracy": best.get("accuracy"),
             "true_accuracy": best.get("true_accuracy"),
             "test_accuracy": result.get("test_accuracy"),
+            "balanced_accuracy": result.get("balanced_accuracy"),
             "params": result.get("params"),
             "macs": result.get("macs"),
             "elapsed_s": result["elapsed_s"],
@@ -212,13 +213,15 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, bool | flo
 
 
 class Progress:
-    """A progress bar on standard error: finished work, what it stands at, time left."""
+    """A progress bar on standard error, if it is to be shown: finished work, what it stands at, time left."""
 
-    def __init__(self, total: int, description: str) -> None:
+    def __init__(self, total: int, description: str, shown: bool = True) -> None:
+        self.shown = shown
         # smoothing 0: the rate of the whole run, because the phases differ in speed
         self._bar = tqdm(
             total=total,
             desc=description,
+            disable=not shown,
             unit="img",
             unit_scale=True,
             smoothing=0,
@@ -233,14 +236,16 @@ class Progress:
 
     def skip(self, amount: int) -> None:
         """Some work was done in an earlier session; it says nothing about this one's speed."""
-        self._bar.initial += amount
-        self._bar.n += amount
-        self._bar.refresh()
+        if self.shown:
+            self._bar.initial += amount
+            self._bar.n += amount
+            self._bar.refresh()
 
     def resize(self, total: int) -> None:
         """There is more or less to do than was thought."""
-        self._bar.total = total
-        self._bar.refresh()
+        if self.shown:
+            self._bar.total = total
+            self._bar.refresh()
 
     def show(self, text: str) -> None:
         """What the bar says at its end."""
@@ -248,7 +253,8 @@ class Progress:
 
     def say(self, text: str) -> None:
         """A line above the bar."""
-        self._bar.write(text)
+        if self.shown:
+            self._bar.write(text)
 
     def __enter__(self) -> Self:
         return self

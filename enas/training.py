@@ -253,9 +253,12 @@ def evaluate(
     batches: Iterable[Batch],
     runtime: Runtime,
     on_step: Callable[[int], None] = lambda child_images: None,
+    by_class: bool = False,
 ) -> Scores:
-    """Accuracy and mean loss of A architectures over all batches; one wait for the device at the end."""
+    """Accuracy and mean loss of A architectures over all batches, and the same class by class where asked for; one wait
+    for the device at the end."""
     totals: Tensor | None = None
+    counts: Tensor | None = None  # [2, A, K]
     images = 0
     for inputs, labels in batches:
         with runtime.autocast():
@@ -264,12 +267,26 @@ def evaluate(
         right = (logits.argmax(-1) == labels).sum(1)
         batch_totals = torch.stack([right.to(losses.dtype), losses])  # [2, A]
         totals = batch_totals if totals is None else totals + batch_totals
+        if by_class:
+            found = _count_classes(logits, labels)
+            counts = found if counts is None else counts + found
         images += len(inputs)
         on_step(logits.shape[0] * logits.shape[1])
     assert totals is not None, "an evaluation needs at least one batch"
     accuracy, loss = (totals / images).cpu()
     # logits that are not finite still have an arg max, so a failed architecture would have an accuracy by luck
-    return Scores(torch.where(torch.isfinite(loss), accuracy, 0.0), loss, images)
+    finite = torch.isfinite(loss)
+    if counts is not None:
+        counts = counts.cpu()
+        counts[1] *= finite[:, None]
+    return Scores(torch.where(finite, accuracy, 0.0), loss, images, counts)
+
+
+def _count_classes(logits: Tensor, labels: Tensor) -> Tensor:
+    """[2, A, K]: images of each class, and those of them that are answered right, of logits [A, N, K]."""
+    of_class = F.one_hot(labels, logits.shape[-1])  # [N, K]
+    right = (logits.argmax(-1) == labels).float() @ of_class.float()  # [A, K], whole numbers; GPUs multiply no ints
+    return torch.stack([of_class.sum(0).expand(len(logits), -1), right.long()])
 
 
 def _check_finite(skipped: Tensor, config: SgdConfig, steps: int | None = None) -> int:

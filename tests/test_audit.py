@@ -16,12 +16,12 @@ from scipy.stats import kendalltau
 
 from enas import audit, checkpoint, spaces
 from enas.audit import Tau, rank_correlation, spread_places
-from enas.cli.targets import restored
 from enas.config import AuditConfig, SearchConfig
 from enas.graph import signature
 from enas.runs import RunFolder
 from enas.scoring import ProxyScores
 from enas.spaces import Architecture
+from enas.work.targets import restored
 from tests.test_cli import TINY_OPTIONS, enas, fails
 from tests.toys import all_archs
 

@@ -27,7 +27,7 @@ from enas.errors import UserError
 from enas.phases import Search
 from enas.plan import Work, derive_work, epoch_work, epochs_work, total_work
 from enas.runs import RunFolder
-from enas.search import search
+from enas.searching import search
 from tests.test_search import TINY, comparable, tiny
 from tests.toys import random_archs
 

@@ -18,7 +18,7 @@ from enas import checkpoint, config, spaces
 from enas.config import DataConfig, RetrainConfig
 from enas.data import DataSet, load
 from enas.export import files
-from enas.retrain import MODEL, load_model, save_model
+from enas.retraining import MODEL, load_model, save_model
 from enas.runs import RunFolder
 from enas.spaces import SearchSpace
 from tests.exported import module, trained

@@ -25,7 +25,7 @@ from enas.objective import Scores
 from enas.phases import Search
 from enas.plan import Work, finalists_work
 from enas.runs import RunFolder
-from enas.search import search
+from enas.searching import search
 from enas.spaces import Architecture
 from enas.standalone import OutOfMemory, Standalone
 from enas.tracking import TensorBoard

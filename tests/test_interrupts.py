@@ -25,9 +25,9 @@ from enas.interrupts import Keeper, Stopped, StopRequest
 from enas.phases import Search
 from enas.plan import Work
 from enas.records import Record
-from enas.retrain import retrain
+from enas.retraining import retrain
 from enas.runs import RunFolder
-from enas.search import search
+from enas.searching import search
 from enas.standalone import Standalone
 from tests.test_search import TINY, assert_same_run, comparable, tiny
 
@@ -323,7 +323,7 @@ def test_a_signal_in_every_phase_of_a_search(
 
 def test_a_signal_in_a_retraining(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("enas.retrain.forecast_s", lambda *arguments: 1.0)
+        patch.setattr("enas.retraining.forecast_s", lambda *arguments: 1.0)
         kill_at(patch, Standalone, "model", 8, signal.SIGTERM)  # five steps an epoch
         result = enas("retrain", *RETRAIN, "--output", tmp_path / "r")
     assert result.exit_code == 143 and "stopped by SIGTERM" in result.output

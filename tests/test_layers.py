@@ -52,15 +52,17 @@ LEVELS = (
         "audit",
         "aggregate",
         "budget",
-        "search",
+        "searching",
         "generations",
-        "retrain",
+        "retraining",
         "tracking",
         "draw",
     ),
     ("export",),
-    ("cli", "__main__"),
+    ("work",),
+    ("cli", "__main__", "api"),
     ("",),
+    ("examples",),  # written as users write, with `from enas import ...`
 )
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
 

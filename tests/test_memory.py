@@ -22,7 +22,7 @@ from enas.phases import Search
 from enas.records import FinalistRecord
 from enas.runs import RunFolder
 from enas.runtime import GIB, Runtime
-from enas.search import search
+from enas.searching import search
 from enas.supernet import Supernet
 from tests.test_search import assert_same_run, comparable, tiny
 from tests.toys import images, macro, random_archs, seeded

@@ -24,7 +24,7 @@ from enas.phases import Search
 from enas.plan import total_work
 from enas.records import collapse_warning
 from enas.runs import RunFolder
-from enas.search import search
+from enas.searching import search
 from enas.supernet import Supernet
 from tests.toys import all_archs
 

@@ -22,7 +22,7 @@ from enas.graph import Graph, Node
 from enas.network import Network
 from enas.ops import Context, Noise, drop_path
 from enas.phases import Search
-from enas.retrain import load_model, retrain
+from enas.retraining import load_model, retrain
 from enas.runs import RunFolder
 from enas.runtime import Runtime
 from enas.spaces import Architecture

@@ -18,7 +18,7 @@ from enas.cli.run import run
 from enas.cli.score import score
 from enas.cli.search import search
 from enas.cli.show import evaluate, show
-from enas.cli.work import heard
+from enas.cli.stopping import heard
 from enas.errors import UserError
 from enas.interrupts import terminable
 

@@ -1,21 +1,21 @@
-"""`enas audit`, and the audit at the end of a search."""
+"""`enas audit`."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
 from enas import config
-from enas.cli.output import data_line, print_audit, runtime_line
-from enas.cli.targets import read_result, restored, with_shared_weights
-from enas.cli.work import audit_is_due, heard
-from enas.config import SearchConfig
+from enas.cli import options
+from enas.cli.output import print_audit
+from enas.cli.stopping import heard
 from enas.errors import UserError
-from enas.interrupts import Stopped, StopRequest
+from enas.interrupts import Stopped
+from enas.work.auditing import audited
+from enas.work.targets import with_shared_weights
 
 NETWORKS = 16  # where the search was not asked for an audit
 
@@ -30,6 +30,7 @@ NETWORKS = 16  # where the search was not asked for an audit
 @click.option("--data-folder", help="where the run's data set lies now, as for search")
 @click.option("--device", help="auto, cpu, cuda, cuda:N or mps (default: the run's)")
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
+@options.own_space
 def audit(
     run: Path,
     networks: int | None,
@@ -70,51 +71,3 @@ def audit(
         click.echo(json.dumps(values["audit"], indent=2))
     else:
         print_audit(values["audit"])
-
-
-def with_audit(path: Path, values: dict[str, Any]) -> dict[str, Any]:
-    """What the result file of the finished search in `path` holds, after the audit if it was to have one.
-
-    values: what it holds now. Raises Stopped after a signal; `--resume` of the search then goes on.
-    """
-    from enas.runs import RunFolder
-
-    if not audit_is_due(path):
-        return values
-    run_config = RunFolder(path).config(SearchConfig())
-    return audited(path, run_config, run_config)
-
-
-def audited(path: Path, run_config: SearchConfig, settings: SearchConfig, device: str | None = None) -> dict[str, Any]:
-    """Audit the finished search in the folder and add the report to its result; returns what that file holds.
-
-    run_config: the search's. settings: the same with those of the audit. Raises Stopped after a signal.
-    """
-    from enas import checkpoint
-    from enas.audit import Audit
-    from enas.records import finite
-    from enas.runs import RunFolder
-    from enas.tracking import Progress
-
-    folder, found = RunFolder(path), read_result(path).arch
-    with folder.working(), StopRequest() as stop:
-        state = restored(run_config, folder, device, stop)
-        work = Audit(state, found, settings)
-        click.echo(
-            f"{data_line(state.data)} | {runtime_line(state.runtime)} | audit: {work.trainings} trainings of "
-            f"{work.training.epochs} epochs",
-            err=True,
-        )
-        with Progress(work.units, "audit") as progress:
-
-            def on_work(units: int) -> None:
-                progress.work(units)
-                if stop.number is not None:
-                    raise Stopped(stop.number)
-
-            report = work.run(on_work)
-        values: dict[str, Any] = {**read_result(path).values, "audit": finite(report)}
-        checkpoint.write_json(folder.result, values)
-        if stop.number is not None:  # it came after the last training, and nothing may begin after it
-            raise Stopped(stop.number)
-    return values

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 
 from enas import config
 from enas.cli import options
-from enas.cli.jobs import searching
 from enas.cli.output import print_search_result
 from enas.cli.search import cost_options, of_costs
-from enas.cli.targets import with_shared_weights
-from enas.cli.work import interruptible, work
-from enas.config import COSTS, LIMIT, SEARCHERS, TARGET, SearchConfig
+from enas.cli.stopping import interruptible
+from enas.config import SEARCHERS
 from enas.errors import UserError
+from enas.work.doing import work
+from enas.work.jobs import searching
+from enas.work.settings import again
+from enas.work.targets import with_shared_weights
 
 
 @click.command()
@@ -33,6 +33,7 @@ from enas.errors import UserError
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="any other setting of a search")
 @click.option("--output", type=click.Path(path_type=Path), help="folder (default: RUN/derive-<date>)")
 @click.option("--print-config", is_flag=True, help="print all settings as TOML and stop")
+@options.own_space
 def derive(
     run: Path,
     limits: tuple[str, ...],
@@ -58,7 +59,7 @@ def derive(
         raise UserError(f"{run} must be a finished search, but it has no result; go on: enas search --resume {run}")
     given = {"searcher": searcher, "epochs": epochs, "seed": seed, "device": device}
     typed = [*of_costs(limits, targets), *([f"objective.profile={profile}"] if profile else []), *assignments]
-    run_config = config.from_text(_again(found, run, bool(limits or targets), given), typed)
+    run_config = config.from_text(again(found, run, bool(limits or targets), given), typed)
     if print_config:
         click.echo(options.to_toml(config.to_dict(run_config)))
         return
@@ -66,19 +67,3 @@ def derive(
     path = output or run / f"derive-{time.strftime('%Y%m%d-%H%M%S')}"
     with interruptible(path):
         print_search_result(path, work(searching, run_config, path, resuming=False))
-
-
-def _again(found: SearchConfig, run: Path, other_costs: bool, given: dict[str, Any]) -> SearchConfig:
-    """The run's configuration for a search with its shared weights. other_costs: its limits and targets do not stay."""
-    learning = found.epochs - found.controller.warmup_epochs if found.learns else 1
-    changes: dict[str, Any] = {
-        "budget": None,
-        "epochs": max(1, learning),
-        "weights": {"source": os.path.abspath(found.weights.source or run), "sampling": "independent"},
-        "controller": {"warmup_epochs": 0},
-        "audit": {"networks": 0},
-    }
-    if other_costs:
-        changes["objective"] = {prefix + cost: None for prefix in (LIMIT, TARGET) for cost in COSTS}
-    changes |= {name: value for name, value in given.items() if value is not None}
-    return config.update(found, changes)  # type: ignore[no-any-return]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from enas import config
+from enas.cli import options
 from enas.config import RetrainConfig
 from enas.errors import UserError
 from enas.export.formats import CHECKS, SUFFIXES
@@ -42,6 +43,7 @@ FOLDER, NAME = "export", "network"  # below the model's folder, by default
 @click.option("--data", help="images to compare on (default: the run's, or random ones where they cannot be read)")
 @click.option("--data-folder", help="where the data set lies now, as for search")
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
+@options.own_space
 def export(
     run: Path, formats: tuple[str, ...], output: Path | None, data: str | None, data_folder: str | None, as_json: bool
 ) -> None:
@@ -55,7 +57,7 @@ def export(
     from enas.export.files import export as export_network
     from enas.export.files import paths_of
     from enas.export.images import images_at_hand, real_images
-    from enas.retrain import load_model
+    from enas.retraining import load_model
 
     model = _model(run)
     paths = paths_of(tuple(dict.fromkeys(formats)), _stem(output, formats, model))
@@ -73,7 +75,7 @@ def export(
 
 def _model(run: Path) -> Path:
     """The model's file. Raises UserError where RUN has none."""
-    from enas.retrain import MODEL
+    from enas.retraining import MODEL
     from enas.runs import RunFolder
 
     if run.is_file():
@@ -127,7 +129,7 @@ def _trained(folder: Path) -> RetrainConfig | None:
 def _facts(model: Path, header: dict[str, Any], trained: RetrainConfig | None) -> Facts:
     """What the export says of the network. Raises UserError where the header holds something else."""
     from enas.export.module import Facts
-    from enas.retrain import model_space
+    from enas.retraining import model_space
 
     space, arch = model_space(header)
     classes, mean, std = (header[name] for name in ("classes", "mean", "std"))

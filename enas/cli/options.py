@@ -13,8 +13,9 @@ from typing import Any
 import click
 
 from enas import config
-from enas.config import PRESETS, RetrainConfig, SearchConfig
+from enas.config import PRESETS, SEARCHABLE, CustomOptions, RetrainConfig, SearchConfig
 from enas.errors import UserError
+from enas.spaces import source
 
 Command = Callable[..., Any]
 
@@ -35,6 +36,31 @@ def settings(config_class: type[SearchConfig] | type[RetrainConfig]) -> Callable
         return command
 
     return decorate
+
+
+class SpaceName(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click alone
+    """The name of a space that can be searched, or path/to/file.py:MySpace."""
+
+    name = "SPACE"
+
+    def get_metavar(self, *parts: Any) -> str:
+        return f"[{'|'.join(SEARCHABLE)}|FILE.py:CLASS]"
+
+    def convert(self, value: str, parameter: click.Parameter | None, context: click.Context | None) -> str:
+        if ":" in value or value in SEARCHABLE:
+            return value
+        self.fail(f"{value!r} is not one of {', '.join(SEARCHABLE)}, nor FILE.py:CLASS", parameter, context)
+
+
+def own_space(command: Command) -> Command:
+    """Decorator: --space, for commands that read runs: the user's word that the file of its own space may be run."""
+
+    def run(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            source.load(value)
+
+    help = "run this file: it has the space of your own that the run, model or architecture belongs to"
+    return click.option("--space", metavar="FILE.py:CLASS", callback=run, expose_value=False, help=help)(command)
 
 
 def apply(base: Any, file: Mapping[str, Any], options: Mapping[str, Any], assignments: typing.Iterable[str]) -> Any:
@@ -74,6 +100,8 @@ def preset_and_file(preset: str | None, space: str | None, file: Mapping[str, An
     of_space = values.get("space")
     if space is not None and isinstance(of_space, Mapping) and of_space.get("name", space) != space:
         del values["space"]
+    elif space == CustomOptions.name and isinstance(of_space, Mapping):  # the typed file, with the file's arguments
+        values["space"] = {key: value for key, value in of_space.items() if key not in ("source", "sha256")}
     return preset or named, values
 
 

@@ -2,66 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from enas.errors import UserError
+from enas.config import CustomOptions
+from enas.work.lines import duration, reading
 
-if TYPE_CHECKING:
-    from enas.data import DataSet
-    from enas.runtime import Runtime
-    from enas.tables import TrueAccuracies
-
-
-def data_line(data: DataSet | TrueAccuracies) -> str:
-    """What judges architectures, or what a network is trained on."""
-    from enas.tables import TrueAccuracies
-
-    if isinstance(data, TrueAccuracies):
-        return f"{data.name}: {len(data):,} architectures with known accuracies"
-    channels, height, width = data.input_shape
-    return (
-        f"{data.name}: {len(data.train):,} training and {len(data.test):,} test images "
-        f"{height}x{width}x{channels}, {data.num_classes} classes"
-    )
-
-
-def runtime_line(runtime: Runtime) -> str:
-    threads = f", {runtime.threads} threads" if runtime.device.type == "cpu" else ""
-    return f"{runtime.device}, {precision(runtime)}{threads}"
-
-
-def precision(runtime: Runtime) -> str:
-    return str(runtime.precision).removeprefix("torch.")
-
-
-def duration(seconds: float) -> str:
-    minutes = seconds / 60
-    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
-
-
-@contextlib.contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn what a malformed result file breaks into one line for the user."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise UserError(
-            f"{path} must be an intact result of enas, but something in it is missing or wrong "
-            f"({type(error).__name__}: {error}); restore the file"
-        ) from None
+CLASSES = 10  # that are named of many
+UNBALANCED = 1.5  # from this ratio of the largest class to the smallest on the mean over classes is told too
 
 
 def print_search_result(path: Path, result: dict[str, Any]) -> None:
     print_found(path, result)
     click.echo(f"result        {path / 'result.json'}")
-    click.echo(f"next          enas show {path}")
+    own = own_space(result)
+    click.echo(f"next          enas show {path}{own}")
     images = " --data NAME|DIR" if result["evaluator"] == "table" else ""
-    click.echo(f"              enas retrain {path}{images}")
+    click.echo(f"              enas retrain {path}{images}{own}")
+
+
+def own_space(result: dict[str, Any]) -> str:
+    """What commands that read a run of a space of the user's have to be told, as typed."""
+    options = result["space"]
+    return f" --space {shlex.quote(options['source'])}" if options["name"] == CustomOptions.name else ""
 
 
 def print_found(path: Path, result: dict[str, Any]) -> None:
@@ -144,13 +111,31 @@ def print_table(rows: Sequence[tuple[str, ...]]) -> None:
         click.echo("  ".join([*cells, last]))
 
 
+def print_classes(result: dict[str, Any]) -> None:
+    """How well a network knows each class, the worst first; and the mean over classes where their sizes differ much."""
+    known = [row for row in result["per_class"] if row["images"]]
+    worst = sorted(known, key=lambda row: float(row["accuracy"]))
+    named = ", ".join(f"{row['class']} {row['accuracy']:.4f} ({row['images']:,})" for row in worst[:CLASSES])
+    more = f", and {len(worst) - CLASSES} better ones" if len(worst) > CLASSES else ""
+    click.echo(f"by class      {named}{more}")
+    sizes = [row["images"] for row in known]
+    if max(sizes) > UNBALANCED * min(sizes):
+        click.echo(
+            f"balanced      {result['balanced_accuracy']:.4f} accuracy, the mean over classes, which have "
+            f"{min(sizes):,} to {max(sizes):,} images"
+        )
+
+
 def print_retrain_result(path: Path, result: dict[str, Any]) -> None:
     with reading(path):
         click.echo(f"architecture  {result['text']}")
         click.echo(f"costs         {result['params']:,} parameters, {result['macs']:,} MACs")
         click.echo(f"test          {result['test_accuracy']:.4f} accuracy on {result['test_images']:,} images")
+        if "per_class" in result:  # results of earlier versions have none
+            print_classes(result)
         click.echo(f"time          {duration(result['elapsed_s'])}")
         click.echo(f"result        {path / 'result.json'}, {path / 'model.safetensors'}")
-        click.echo(f"next          enas show {path}")
-        click.echo(f"              enas evaluate {path / 'model.safetensors'} --data NAME|DIR")
-        click.echo(f"              enas export {path} --to python")
+        own = own_space(result)
+        click.echo(f"next          enas show {path}{own}")
+        click.echo(f"              enas evaluate {path / 'model.safetensors'} --data NAME|DIR{own}")
+        click.echo(f"              enas export {path} --to python{own}")

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from enas import config, spaces
-from enas.cli.targets import existing, read_result
-from enas.config import PRESETS, SEARCHABLE, DataConfig, RunConfig
+from enas.cli import options
+from enas.config import PRESETS, SEARCHABLE, CustomOptions, DataConfig, RunConfig
 from enas.errors import UserError
-from enas.spaces import SearchSpace
+from enas.spaces import SearchSpace, source
+from enas.work.targets import existing, read_result
 
 if TYPE_CHECKING:
     from enas.graph import Graph
@@ -25,7 +26,7 @@ MIB = 1 << 20
 @click.command()
 @click.argument("run", required=False)
 @click.option("--preset", type=click.Choice(list(PRESETS)), help="sizes of the space, and its images (default: quick)")
-@click.option("--space", "space_name", type=click.Choice(SEARCHABLE), help="search space (default: the preset's)")
+@click.option("--space", "space_name", type=options.SpaceName(), help="search space (default: the preset's)")
 @click.option("--set", "assignments", multiple=True, metavar="space.KEY=VALUE", help="any other size of the space")
 @click.option("--data", help="take the images' size and classes from this data set or folder")
 @click.option("--data-folder", help="where data sets lie or are downloaded to, as for search")
@@ -71,11 +72,14 @@ def profile(
     scale = {name: value for name, value in (("width", width), ("depth", depth)) if value is not None}
     images = {"--data": data, "--data-folder": data_folder, "--image-size": image_size}
     images |= {"--channels": channels, "--classes": classes}
+    own = source.load(space_name) if space_name is not None and ":" in space_name else None
     if run is not None:
+        if own is not None:
+            space_name = None  # the run's own, which its folder alone does not let run
         given = {"--preset": preset, "--space": space_name, "--set": assignments or None, **images}
         space = _space_of(run, [option for option, value in given.items() if value is not None])
     else:
-        space = _space(preset, space_name, assignments, images)
+        space = _space(preset, space_name, own, assignments, images)
     if scale:
         space = space.scaled(**scale)
     if output.is_dir() or not output.parent.is_dir():
@@ -98,31 +102,39 @@ def _space_of(run: str, given: list[str]) -> SearchSpace:
     return read_result(path).space
 
 
-def _space(preset: str | None, name: str | None, assignments: tuple[str, ...], images: dict[str, Any]) -> SearchSpace:
-    """The space that options name, for the images that they name."""
+def _space(
+    preset: str | None,
+    name: str | None,
+    own: CustomOptions | None,
+    assignments: tuple[str, ...],
+    images: dict[str, Any],
+) -> SearchSpace:
+    """The space that options name, for the images that they name. own: the user's, if it is one."""
     from enas.data import load
     from enas.runtime import start
 
     for assignment in assignments:
         if not assignment.strip().startswith("space."):
             raise UserError(f"--set must change the space here, as in space.layers=6, but got {assignment!r}")
-    base, _ = PRESETS[preset or "quick"](name)
+    base, _ = PRESETS[preset or "quick"](name if own is None else own.name)
+    if own is not None:
+        base = config.update(base, {"space": config.to_dict(own)})
     chosen = config.from_text(base, assignments)
     config.check(chosen)
-    if chosen.space.name not in SEARCHABLE:
+    if own is None and chosen.space.name not in SEARCHABLE:
         raise UserError(f"space must be one of {', '.join(SEARCHABLE)}, but got {chosen.space.name}")
     typed = [option for option in ("--channels", "--classes") if images[option] is not None]
-    source = images["--data"]
-    if source is None and not typed and images["--image-size"] is None:
-        source = base.data.name
-    if source is None:
+    name = images["--data"]
+    if name is None and not typed and images["--image-size"] is None:
+        name = base.data.name
+    if name is None:
         if images["--data-folder"] is not None:
             raise UserError("--data-folder must go with --data, but there is none; leave it out")
         side = images["--image-size"] or 32
         return spaces.build(chosen.space, (images["--channels"] or 3, side, side), images["--classes"] or 10)
     if typed:
         raise UserError(f"{typed[0]} must be left out with --data, whose images and classes are taken")
-    data = DataConfig(name=source, folder=images["--data-folder"], image_size=images["--image-size"])
+    data = DataConfig(name=name, folder=images["--data-folder"], image_size=images["--image-size"])
     found = load(data, start(RunConfig(device="cpu")).device)
     return spaces.build(chosen.space, found.input_shape, found.num_classes)
 

@@ -9,11 +9,12 @@ import click
 
 from enas import config
 from enas.cli import options
-from enas.cli.jobs import retraining
 from enas.cli.output import print_retrain_result
-from enas.cli.targets import REFERENCES, retrain_base
-from enas.cli.work import interruptible, resumed, work
+from enas.cli.stopping import interruptible, resumed
 from enas.config import RetrainConfig
+from enas.work.doing import work
+from enas.work.jobs import retraining
+from enas.work.targets import REFERENCES, retrain_base
 
 
 @click.command()
@@ -24,6 +25,7 @@ from enas.config import RetrainConfig
 @click.option(
     "--resume", type=click.Path(path_type=Path), metavar="FOLDER", help="continue the training in this folder"
 )
+@options.own_space
 def retrain(
     target: str | None,
     preset: str | None,

@@ -10,14 +10,16 @@ import click
 
 from enas import config, spaces
 from enas.cli import options
-from enas.cli.audit import with_audit
-from enas.cli.jobs import retraining, searching
 from enas.cli.output import print_found, print_networks
-from enas.cli.search import costs_of_retrained, search_options, search_settings
-from enas.cli.targets import REFERENCES, for_network, recipe
-from enas.cli.work import Job, Place, Ready, begun, in_places_of, interruptible, work
+from enas.cli.search import search_options, search_settings
+from enas.cli.stopping import interruptible
 from enas.config import RetrainConfig, RunConfig, SearchConfig
 from enas.errors import UserError
+from enas.work.auditing import with_audit
+from enas.work.doing import Job, Place, Ready, begun, in_places_of, work
+from enas.work.jobs import retraining, searching
+from enas.work.settings import costs_of_retrained
+from enas.work.targets import REFERENCES, for_network, recipe
 
 if TYPE_CHECKING:
     from enas.data import DataSet
@@ -123,7 +125,7 @@ def _begun(path: Path) -> tuple[RetrainConfig, str | None]:
 def _check_network(planned: RetrainConfig, reference: str | None, data: DataSet) -> None:
     """Raise UserError where no network can be trained as planned, whichever architecture the search finds."""
     from enas.data import augmentation
-    from enas.retrain import network_space
+    from enas.retraining import network_space
 
     # how large a network is and where it has stages does not depend on the architecture, so any one will do
     space = spaces.build(planned.space, data.input_shape, data.num_classes)

@@ -10,11 +10,13 @@ from typing import Any
 import click
 
 from enas import spaces
-from enas.cli.output import data_line, print_table, runtime_line
-from enas.cli.targets import restored, with_shared_weights
+from enas.cli import options
+from enas.cli.output import print_table
 from enas.config import SearchConfig, SpaceOptions
 from enas.errors import UserError
 from enas.spaces import Architecture
+from enas.work.lines import data_line, runtime_line
+from enas.work.targets import restored, with_shared_weights
 
 
 @click.command()
@@ -28,6 +30,7 @@ from enas.spaces import Architecture
 @click.option("--data-folder", help="where the run's data set lies now, as for search")
 @click.option("--device", help="auto, cpu, cuda, cuda:N or mps (default: the run's)")
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
+@options.own_space
 def score(
     run: Path,
     archs: tuple[str, ...],

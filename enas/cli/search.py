@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +10,17 @@ import click
 
 from enas import config
 from enas.cli import options
-from enas.cli.audit import with_audit
-from enas.cli.jobs import searching
 from enas.cli.output import print_search_result
 from enas.cli.searches import begun_seeds, search_seeds
-from enas.cli.targets import default_folder, recipe
-from enas.cli.work import interruptible, resumed, work
-from enas.config import COSTS, LIMIT, PRESETS, SEARCHABLE, TARGET, RetrainConfig, SearchConfig, judged_alone
+from enas.cli.stopping import interruptible, resumed
+from enas.config import COSTS, LIMIT, TARGET, SearchConfig
 from enas.errors import UserError
-
-# The settings that an evaluator does not heed, by the beginning of their path.
-UNHEEDED = {
-    "shared-weights": ("evaluations", "generation", "full_training."),
-    "full-training": ("epochs", "weights.", "derive.", "audit."),
-    "table": ("epochs", "weights.", "derive.", "audit.", "full_training.", "data.", "space."),
-}
+from enas.spaces import source
+from enas.work.auditing import with_audit
+from enas.work.doing import work
+from enas.work.jobs import searching
+from enas.work.settings import composed, costs_of_retrained, folder_name
+from enas.work.targets import default_folder, recipe
 
 
 def cost_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -51,7 +47,12 @@ def search_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for decorator in reversed(
         (
             options.settings(SearchConfig),
-            click.option("--space", type=click.Choice(SEARCHABLE), help="search space (default: macro)"),
+            click.option(
+                "--space",
+                type=options.SpaceName(),
+                help="search space: a name, or FILE.py:CLASS for one of your own, whose file is then run (default: "
+                "macro)",
+            ),
             cost_options,
             click.option("--output", type=click.Path(path_type=Path), help="run folder (default: runs/<date>-<space>)"),
             click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="continue the run in RUN"),
@@ -76,42 +77,29 @@ def search_settings(
 ) -> tuple[SearchConfig, Path]:
     """Configuration and folder of a new search, or of the one to resume. others: further options that were given."""
     if resume is not None:
+        if space is not None and ":" in space:
+            source.load(space)  # the run's own, which its folder alone does not let run
+            space = None
         given = (config_file, assignments, preset, space, limits, targets, output, *others)
         return resumed(SearchConfig(), resume, fields, given), resume
-    name, values = options.preset_and_file(preset, space, options.read_toml(config_file))
+    own = source.load(space) if space is not None and ":" in space else None
+    name, values = options.preset_and_file(preset, space if own is None else own.name, options.read_toml(config_file))
     assignments = (*of_costs(limits, targets), *assignments)
     for assignment in assignments:
         if assignment.partition("=")[0].strip() == "preset":
             raise UserError(f"a preset must be given with --preset, but got --set {assignment}; --set changes no sizes")
-    base, _ = PRESETS[name](space)
-    run_config: SearchConfig = options.apply(base, values, fields, assignments)
-    if run_config.evaluator != "shared-weights":
-        run_config = options.apply(judged_alone(base, run_config.evaluator), values, fields, assignments)
+    typed = {assignment.partition("=")[0].strip(): assignment for assignment in assignments}
+
+    def changed(base: SearchConfig) -> SearchConfig:
+        return options.apply(base, values, fields, assignments)  # type: ignore[no-any-return]
+
+    run_config = composed(name, space, own, changed, {**options.typed(SearchConfig, fields), **typed})
     if fields.get("epochs") is not None and run_config.budget is not None:
         raise UserError(
             f"--epochs and --budget must not be given together, because a budget decides the number of epochs, but got "
             f"{fields['epochs']} and {run_config.budget}; leave one out"
         )
-    typed = {assignment.partition("=")[0].strip(): assignment for assignment in assignments}
-    _check_heeded({**options.typed(SearchConfig, fields), **typed}, run_config)
-    if run_config.evaluator == "table":
-        run_config = _in_table_space(run_config, space)
-    if run_config.space.name not in SEARCHABLE:
-        raise UserError(f"space must be one of {', '.join(SEARCHABLE)}, but {run_config.space.name} has no decisions")
-    return run_config, output or default_folder(run_config.space.name)
-
-
-def costs_of_retrained(run_config: SearchConfig, retrained: RetrainConfig) -> SearchConfig:
-    """The configuration with costs that are those of networks as retrained, where it does not say otherwise."""
-    objective = run_config.objective
-    if (
-        not (objective.limits or objective.targets or objective.profile)
-        or objective.width is not None
-        or objective.depth is not None
-    ):
-        return run_config
-    sizes = {"width": retrained.width, "depth": retrained.depth}
-    return config.update(run_config, {"objective": sizes})  # type: ignore[no-any-return]
+    return run_config, output or default_folder(folder_name(run_config.space))
 
 
 def _of_cost(option: str, prefix: str, text: str) -> str:
@@ -120,31 +108,6 @@ def _of_cost(option: str, prefix: str, text: str) -> str:
     if name not in COSTS or not value:
         raise UserError(f"{option} must be one of {', '.join(f'{cost}=NUMBER' for cost in COSTS)}, but got {text!r}")
     return f"objective.{prefix}{name}={value}"
-
-
-def _check_heeded(typed: Mapping[str, str], run_config: SearchConfig) -> None:
-    """Raise UserError for what this search does not heed. typed: options and --set, by the path of the setting."""
-    unheeded = UNHEEDED[run_config.evaluator]
-    if run_config.evaluator == "shared-weights" and run_config.audit.networks:
-        unheeded = tuple(path for path in unheeded if path != "full_training.")  # they are the audit's too
-    for path, option in typed.items():
-        if path.startswith(unheeded):
-            raise UserError(
-                f"{option} must be left out with --evaluator {run_config.evaluator}, where it does nothing"
-                + (" without --audit" if run_config.evaluator == "shared-weights" and "full_training." in path else "")
-            )
-
-
-def _in_table_space(run_config: SearchConfig, wanted: str | None) -> SearchConfig:
-    """The configuration with the space of its table and no images. Raises UserError where another space was named."""
-    from enas.tables import load_table
-
-    config.check(run_config)
-    table = load_table(Path(run_config.table or ""))
-    if wanted not in (None, table.space.name):
-        raise UserError(f"--space must be the table's, {table.space.name}, but got {wanted}; leave it out")
-    found = {"space": config.to_dict(table.space.options), "data": {"name": None}}
-    return config.update(run_config, found)  # type: ignore[no-any-return]
 
 
 @click.command()

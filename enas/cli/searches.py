@@ -11,13 +11,14 @@ from typing import Any
 import click
 
 from enas import config
-from enas.cli.audit import with_audit
-from enas.cli.jobs import searching
-from enas.cli.output import duration, print_table, reading
-from enas.cli.targets import start
-from enas.cli.work import begun, check_images, work
+from enas.cli.output import print_table
 from enas.config import SearchConfig
 from enas.errors import UserError
+from enas.work.auditing import with_audit
+from enas.work.doing import begun, check_images, work
+from enas.work.jobs import searching
+from enas.work.lines import duration, reading
+from enas.work.targets import start
 
 KIND = "searches"
 SHORT = {  # what a search's own line says, and in what words

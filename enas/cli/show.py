@@ -9,13 +9,15 @@ from typing import Any
 import click
 
 from enas import config, spaces
-from enas.cli.output import costs_line, reading
+from enas.cli import options
+from enas.cli.output import costs_line, print_classes
 from enas.cli.profile import costs
 from enas.cli.searches import show_searches
-from enas.cli.targets import Result, existing, read_result
 from enas.config import RetrainConfig, SearchConfig
 from enas.errors import UserError
 from enas.spaces import Architecture, SearchSpace
+from enas.work.lines import reading
+from enas.work.targets import Result, existing, read_result
 
 
 @click.command()
@@ -30,10 +32,13 @@ from enas.spaces import Architecture, SearchSpace
     help="number format, as in training",
 )
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
+@options.own_space
 def evaluate(model: Path, data: str, data_folder: str | None, device: str, precision: str, as_json: bool) -> None:
     """Score a saved model (model.safetensors, or the folder that holds it) on the test images of a data set."""
     from enas.data import load
-    from enas.retrain import MODEL, evaluate_model, load_model
+    from enas.records import finite
+    from enas.results import class_report
+    from enas.retraining import MODEL, evaluate_model, load_model
     from enas.runtime import start
 
     path = model / MODEL if model.is_dir() else model
@@ -48,13 +53,15 @@ def evaluate(model: Path, data: str, data_folder: str | None, device: str, preci
         "test_images": scores.images,
         "test_accuracy": scores.accuracy.item(),
         "test_loss": scores.known_loss.item(),
+        **class_report(scores, images.classes),
     }
     if as_json:
-        click.echo(json.dumps(result, indent=2))
+        click.echo(json.dumps(finite(result), indent=2, allow_nan=False))
     else:
         click.echo(
             f"{result['test_accuracy']:.4f} accuracy, {result['test_loss']:.4f} loss on {scores.images:,} test images"
         )
+        print_classes(result)
 
 
 @click.command()
@@ -87,6 +94,7 @@ def evaluate(model: Path, data: str, data_folder: str | None, device: str, preci
     metavar="FILE",
     help="for a search: draw how often it made each choice, epoch by epoch: .svg or .png",
 )
+@options.own_space
 def show(
     target: str,
     image_size: int | None,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import field, fields
+from types import MappingProxyType
 from typing import Any
 
 from enas.errors import UserError
@@ -26,6 +28,28 @@ def setting(
     """
     metadata = {"help": help, "option": option, "low": low, "high": high, "above": above, "choices": choices}
     return field(default=default, metadata=metadata)
+
+
+class Table(Mapping[str, Any]):
+    """A mapping that never changes, as configurations do not: it has a hash."""
+
+    def __init__(self, values: Mapping[str, Any] = MappingProxyType({})) -> None:
+        self._values = dict(values)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._values.items()))
+
+    def __repr__(self) -> str:
+        return repr(self._values)
 
 
 class Checked:

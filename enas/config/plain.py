@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import sys
 import types
 import typing
@@ -25,7 +26,7 @@ def to_dict(config: Any) -> dict[str, Any]:
         value = getattr(config, f.name)
         if dataclasses.is_dataclass(value):
             value = to_dict(value)
-        out[f.name] = list(value) if isinstance(value, tuple) else value
+        out[f.name] = list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, Mapping) else value
     return out
 
 
@@ -52,6 +53,8 @@ def update(config: Any, values: Mapping[str, Any], path: str = "") -> Any:
         current = getattr(config, key)
         if dataclasses.is_dataclass(current):
             changes[key] = update(current, value, full)
+        elif isinstance(current, Mapping):
+            changes[key] = {**current, **_arguments(value, full)}
         else:
             changes[key] = _coerce(hints[key], value, full)
     try:
@@ -253,6 +256,19 @@ def _coerce(hint: Any, value: Any, key: str) -> Any:
         return value
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "none"}
     raise UserError(f"{key} must be {' or '.join(names[t] for t in allowed)}, but got {value!r}")
+
+
+def _arguments(value: Any, key: str) -> dict[str, Any]:
+    """A table of arguments by name, or UserError; on the command line each has a setting of its own."""
+    if not isinstance(value, Mapping):
+        raise UserError(f"{key} must be a table of values by name, as --set {key}.NAME=..., but got {value!r}")
+    kinds = (bool, int, float, str)
+    for name, one in value.items():
+        if not isinstance(name, str) or not name.isidentifier():
+            raise UserError(f"{key} must have names of arguments, but got {name!r}")
+        if not isinstance(one, kinds) or (isinstance(one, float) and not math.isfinite(one)):
+            raise UserError(f"{key}.{name} must be a finite number, true or false, or text, but got {one!r}")
+    return {name: _parse(kinds, one) if isinstance(one, _Text) else one for name, one in value.items()}
 
 
 def _whole_numbers(value: Any, key: str) -> tuple[int, ...]:

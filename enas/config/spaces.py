@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from enas.config.checked import Checked, setting
+from enas.config.checked import Checked, Table, setting
 from enas.errors import UserError
 
 
@@ -113,9 +114,51 @@ class NasBenchMacroOptions(Checked):
     head: int = setting(1280, "channels before the classifier (published: 1280)", low=2, high=16384)
 
 
-SpaceOptions = MacroOptions | MicroOptions | ChainOptions | ResNet20Options | NasBench201Options | NasBenchMacroOptions
+@dataclass(frozen=True, kw_only=True)
+class CustomOptions(Checked):
+    """A space of the user's own: a class in a Python file. Reading these options never runs that file."""
+
+    name: ClassVar[str] = "custom"
+    source: str = setting("", "where the class is: path/to/file.py:MySpace")
+    sha256: str = setting("", "of that file: a run goes on with the file that it began with (default: the file's)")
+    width: int | None = setting(
+        None, "the class's argument width (none: its default)", option="--width", low=1, high=65536
+    )
+    arguments: Mapping[str, bool | int | float | str] = setting(
+        Table(), "the class's other arguments by name (--set space.arguments.NAME=VALUE)"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "arguments", Table(self.arguments))
+        if not self.source.isprintable() or len(self.source) > 4096:
+            raise UserError(f"source must be path/to/file.py:MySpace, but got {self.source[:80]!r}")
+
+    @property
+    def class_name(self) -> str:
+        """What the source says behind the file."""
+        return self.source.rpartition(":")[2]
+
+
+SpaceOptions = (
+    MacroOptions
+    | MicroOptions
+    | ChainOptions
+    | ResNet20Options
+    | NasBench201Options
+    | NasBenchMacroOptions
+    | CustomOptions
+)
 SPACE_OPTIONS: dict[str, type[SpaceOptions]] = {
     options.name: options
-    for options in (MacroOptions, MicroOptions, ChainOptions, ResNet20Options, NasBench201Options, NasBenchMacroOptions)
+    for options in (
+        MacroOptions,
+        MicroOptions,
+        ChainOptions,
+        ResNet20Options,
+        NasBench201Options,
+        NasBenchMacroOptions,
+        CustomOptions,
+    )
 }
 SEARCHABLE = ("macro", "micro", "chain", "nasbench201", "nasbench-macro")

@@ -3,6 +3,7 @@
 loading.py     a DataConfig becomes a DataSet
 sets.py        ImageSet, DataSet, Augmentation
 splitting.py   seeded, stratified splits
+arrays.py      images in arrays, kept as a file
 digits.py      the data set that ships with the package
 named.py       data sets by name, through torchvision; download.py gets them
 folder.py      image folders: listing.py lists, decode.py decodes, cache.py remembers
@@ -11,6 +12,7 @@ pipeline.py    batches; trivial.py is TrivialAugment
 mixup.py       mixtures of images
 """
 
+from enas.data.arrays import keep_arrays
 from enas.data.loading import augmentation, load, places
 from enas.data.mixup import mixup
 from enas.data.pipeline import (
@@ -34,6 +36,7 @@ __all__ = [
     "augmentation",
     "draw_augmentation",
     "evaluation_batches",
+    "keep_arrays",
     "load",
     "mixup",
     "normalise",

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from enas.config import DataConfig
 from enas.data import digits
+from enas.data.arrays import ENDING, load_arrays
 from enas.data.folder import load_folder
 from enas.data.listing import printable
 from enas.data.named import SETS, data_folder, load_named
@@ -41,6 +42,9 @@ def load(config: DataConfig, device: torch.device) -> DataSet:
     elif config.name in SETS:
         name, flip = config.name, SETS[config.name].flip
         classes, train, test = load_named(config.name, config)
+    elif is_file_of_arrays(config.name):
+        name, flip = printable(os.path.basename(config.name)), True
+        classes, train, test = load_arrays(config.name, config)
     else:
         path = _folder(config.name)
         name, flip = printable(os.path.basename(path)), True
@@ -54,8 +58,13 @@ def places(config: DataConfig) -> dict[str, str | None]:
     """The settings that say where the images are, whatever folder they are read in."""
     name, folder = config.name, config.folder
     if name is not None and name not in ("digits", *SETS):
-        name = _folder(name)
+        name = os.path.abspath(name) if is_file_of_arrays(name) else _folder(name)
     return {"name": name, "folder": str(data_folder(config)) if folder else folder}
+
+
+def is_file_of_arrays(name: str) -> bool:
+    """Whether this names a file that may be one of `enas.data.arrays`."""
+    return name.endswith(ENDING) and os.path.isfile(name)
 
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -21,6 +21,8 @@ from enas.config import RunConfig, StandaloneConfig
 from enas.data import DataSet
 from enas.errors import UserError
 from enas.graph import Graph
+from enas.spaces import source
+from enas.spaces.source import Code
 from enas.standalone import OutOfMemory, Standalone
 from enas.training import Diverged
 
@@ -32,13 +34,15 @@ class Course:
     """What all children of a run have in common.
 
     data: its test images are those that judge children, a part of the run's training images: the run's own
-    test images never reach a worker. run: device, number format and threads of a worker.
+    test images never reach a worker. run: device, number format and threads of a worker. code: the file of a user's
+    space, which the user let the search run: a worker runs it too, for it may register operations.
     """
 
     data: DataSet
     sgd: StandaloneConfig
     epochs: int
     run: RunConfig
+    code: Code | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,8 @@ def train_child(course: Course, child: Child) -> Iterator[Epoch]:
 
     Raises what training raises.
     """
+    if course.code is not None:
+        source.run(course.code)
     here = runtime.start(course.run)
     data = course.data
     train, validation = data.train.to(here.device), data.test.to(here.device)

@@ -37,7 +37,7 @@ from enas.graph import Graph, signature
 from enas.objective import Scores
 from enas.plan import TRAINING_COST
 from enas.runtime import Runtime, derived_seed, generator
-from enas.spaces import Architecture, SearchSpace
+from enas.spaces import Architecture, SearchSpace, source
 from enas.standalone import OutOfMemory, Standalone
 
 PROBES = 3  # architectures that the forecast runs
@@ -101,6 +101,7 @@ class FullTraining:
             settings.sgd,
             settings.epochs,
             _run_config(runtime, self.threads),
+            source.code_of(space.options),
         )
         self.identity = _identity(course)
         folder.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from enas import config
 from enas.config import DataConfig
 from enas.data import evaluation_batches, load
 from enas.errors import UserError
-from enas.retrain import as_trained
+from enas.retraining import as_trained
 from enas.runtime import generator
 
 COUNT = 64  # images, at most

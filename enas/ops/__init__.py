@@ -9,11 +9,13 @@ Everything but batch norm and dropout treats the images independently, so only t
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
 
+from enas.errors import UserError
 from enas.graph import Node
 from enas.ops.cell import CellInput, CellPool, CellSepConv, LooseEnd, Sum
 from enas.ops.chain import HalvingPool, MeanLinear, Pad, RectConv, ReluLinear, SumBias
@@ -24,9 +26,23 @@ from enas.ops.macro import Conv, ConvNorm, FactorizedReduction, PaddedShortcut, 
 from enas.ops.mobile import MobileConv
 from enas.ops.nasbench201 import PooledShortcut, ReluConvNorm, Zero
 
-__all__ = ["OPS", "AuxiliaryClassifier", "BatchNorm", "Context", "Noise", "build", "drop_path", "initialise"]
+__all__ = [
+    "OPS",
+    "AuxiliaryClassifier",
+    "BatchNorm",
+    "Context",
+    "Maker",
+    "Noise",
+    "build",
+    "by_key",
+    "drop_path",
+    "initialise",
+    "maker",
+    "register_op",
+]
 
-OPS: dict[str, Callable[..., nn.Module]] = {  # called with input shapes, shape, running, numbers
+Maker = Callable[..., nn.Module]
+OPS: dict[str, Maker] = {  # called with input shapes, shape, running, numbers
     "conv_3x3": functools.partial(Conv, kernel=3),
     "conv_5x5": functools.partial(Conv, kernel=5),
     "sep_conv_3x3": functools.partial(SepConv, kernel=3),
@@ -66,10 +82,80 @@ OPS: dict[str, Callable[..., nn.Module]] = {  # called with input shapes, shape,
 }
 
 
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+_OURS = frozenset(OPS)
+
+
+def register_op(name: str, factory: Maker) -> None:
+    """Add an operation that graphs can name. Called again with the same name, the new one replaces it.
+
+    factory: called with (in_shapes, shape, running, *numbers): the shapes (C, H, W) of the inputs, that of the output,
+        whether batch norm keeps running statistics (in a network of its own, not in the supernet), and the whole
+        numbers behind the name of a node's operation (`my_op:3,5`). It returns a module.
+
+    The module's `forward(*inputs, context)` takes one tensor [G*N, C, H, W] for each input: G architectures that use
+    the same weights on N images each, stacked. It returns [G*N, *shape], and treats images independently; what looks
+    at a whole batch has to look at each architecture's N images alone, as `enas.ops.BatchNorm` does (called with
+    (x, context)), which is the only batch norm allowed. Convolutions and linear layers are initialised from the run's
+    seed; other parameters must begin with fixed numbers. Half of what torch's counter of operations counts are its
+    MACs. Full training runs it in other processes: call this in the file of the space.
+
+    Raises UserError where the name is none, or that of an operation of enas.
+    """
+    if not NAME.fullmatch(name) or name in _OURS:
+        raise UserError(
+            f"the name of an operation must be of lower-case letters, digits and _, and none of enas' own, but got "
+            f"{name!r}; give another name"
+        )
+    if not callable(factory):
+        raise UserError(f"the factory of operation {name} must be callable, but got {type(factory).__name__}")
+    OPS[name] = factory
+
+
+def maker(op: str) -> Maker:
+    """What makes the modules of an operation, named as in a node. Raises UserError where nothing does."""
+    name = op.partition(":")[0]
+    if name not in OPS:
+        raise UserError(
+            f"operations must be known, but {name!r} is not; register it in the space's file (enas.register_op), or "
+            f"name one of {', '.join(OPS)}"
+        )
+    return OPS[name]
+
+
 def build(node: Node, running: bool) -> nn.Module:
-    """The module of one node. running: keep running statistics for batch norm (network, not supernet)."""
+    """The module of one node. running: keep running statistics for batch norm (network, not supernet).
+
+    Raises UserError for an operation that is not known, and for one of the user's that cannot be made.
+    """
+    make = maker(node.op)
     name, _, numbers = node.op.partition(":")
-    return OPS[name](node.in_shapes, node.shape, running, *map(int, filter(None, numbers.split(","))))
+    arguments = node.in_shapes, node.shape, running, *map(int, filter(None, numbers.split(",")))
+    if name in _OURS:
+        return make(*arguments)
+    try:
+        module = make(*arguments)
+    except Exception as error:
+        raise UserError(
+            f"operation {name} must be possible from {node.in_shapes} to {node.shape}, but its factory raised "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(module, nn.Module):
+        raise UserError(f"the factory of operation {name} must return a module, but got {type(module).__name__}")
+    if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules()):
+        raise UserError(f"operation {name} must use enas.ops.BatchNorm, which keeps architectures apart, not torch's")
+    return module
+
+
+def by_key(modules: Mapping[str, nn.Module], what: str) -> nn.ModuleDict:
+    """The modules in a ModuleDict. Raises UserError for a name that torch keeps for itself. what: has that name."""
+    found = nn.ModuleDict()
+    for name, module in modules.items():
+        try:
+            found[name] = module
+        except KeyError:
+            raise UserError(f"{what} must not be called {name!r}, which torch keeps for itself; rename it") from None
+    return found
 
 
 def initialise(module: nn.Module, generator: torch.Generator) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 from enas.config import (
     SPACE_OPTIONS,
     ChainOptions,
+    CustomOptions,
     MacroOptions,
     MicroOptions,
     NasBench201Options,
@@ -32,16 +33,21 @@ from enas.spaces.base import (
     validate,
 )
 from enas.spaces.chain import ChainSpace
+from enas.spaces.custom import CheckedSpace, CustomSpace
 from enas.spaces.limited import LimitedSpace, allowed_share, allows, excess
 from enas.spaces.macro import MacroSpace
 from enas.spaces.micro import MicroSpace
 from enas.spaces.nasbench201 import NasBench201Space
 from enas.spaces.nasbench_macro import NasBenchMacroSpace
 from enas.spaces.resnet import ResNet20Space
+from enas.spaces.source import class_of, named
+from enas.spaces.stem import add_stem
 
 __all__ = [
     "Architecture",
     "ChainSpace",
+    "CheckedSpace",
+    "CustomSpace",
     "Decision",
     "LimitedSpace",
     "MacroSpace",
@@ -51,6 +57,7 @@ __all__ = [
     "ResNet20Space",
     "SearchSpace",
     "active",
+    "add_stem",
     "allowed_share",
     "allows",
     "build",
@@ -70,7 +77,12 @@ __all__ = [
 
 
 def build(options: SpaceOptions, input_shape: Shape, num_classes: int) -> SearchSpace:
-    """The space with these options for images (C, H, W) of `num_classes` classes."""
+    """The space with these options for images (C, H, W) of `num_classes` classes.
+
+    Raises UserError for a user's space whose file the user has not named (see `enas.spaces.source`).
+    """
+    if isinstance(options, CustomOptions):
+        return CheckedSpace(class_of(options), options, input_shape, num_classes)
     if isinstance(options, MacroOptions):
         return MacroSpace(options, input_shape, num_classes)
     if isinstance(options, MicroOptions):
@@ -91,7 +103,15 @@ def options_for(arch: Architecture, options: SpaceOptions) -> SpaceOptions:
     layers) is taken from it.
     """
     if arch.space not in SPACE_OPTIONS:
-        raise UserError(f"the architecture's space must be one of {', '.join(SPACE_OPTIONS)}, but got {arch.space!r}")
+        if isinstance(options, CustomOptions):
+            return options
+        own = named(arch.space)
+        if own is not None:
+            return own
+        raise UserError(
+            f"the architecture's space must be one of {', '.join(SPACE_OPTIONS)}, but got {arch.space!r}; a space of "
+            "your own goes with --space FILE.py:CLASS"
+        )
     if options.name != arch.space:
         options = SPACE_OPTIONS[arch.space]()
     if isinstance(options, MacroOptions):

@@ -20,7 +20,7 @@ from enas.spaces.sketch import Sketch
 
 SCHEMA = 1
 _DIGITS = string.digits + string.ascii_lowercase  # one character a choice in the text form
-_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")  # of a space
+SPACE_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,7 @@ def to_text(space: SearchSpace, arch: Architecture) -> str:
 def from_text(text: str) -> Architecture:
     """Parse the text form. Raises UserError where it is malformed; `validate` checks it against a space."""
     space, colon, body = text.strip().partition(":")
-    if not colon or not _NAME.fullmatch(space):
+    if not colon or not SPACE_NAME.fullmatch(space):
         raise UserError(
             f"an architecture must look like macro:0-31-201 (space, colon, choices), but got {_short(text)}"
         )
@@ -187,7 +187,7 @@ def from_json(value: Any) -> Architecture:
     if value.get("schema") != SCHEMA:
         raise UserError(f"the architecture's schema must be {SCHEMA}, but got {_short(value.get('schema'))}")
     space, choices = value.get("space"), value.get("choices")
-    if not isinstance(space, str) or not _NAME.fullmatch(space):
+    if not isinstance(space, str) or not SPACE_NAME.fullmatch(space):
         raise UserError(f"the architecture's space must be a name, but got {_short(space)}")
     if not isinstance(choices, list) or not all(type(c) is int and 0 <= c < len(_DIGITS) for c in choices):
         raise UserError(f"the architecture's choices must be a list of small whole numbers, but got {_short(choices)}")

@@ -1,24 +1,20 @@
-"""What every command that trains does with a run folder: begin or continue, forecast, progress, records."""
+"""What everything that trains does with a run folder: begin or continue, forecast, progress, records."""
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
 
-import click
-
 from enas import config
-from enas.cli.output import data_line, duration, reading, runtime_line
-from enas.cli.targets import Config, read_result, start
 from enas.config import SearchConfig
 from enas.errors import UserError
-from enas.interrupts import Stopped, StopRequest, Terminated
+from enas.interrupts import Stopped, StopRequest
+from enas.work.lines import data_line, duration, reading, runtime_line
+from enas.work.targets import Config, read_result, start
 
 if TYPE_CHECKING:
     from enas.data import DataSet
@@ -84,26 +80,6 @@ class Place(Generic[Config]):
 Job = Callable[[Place[Config]], Ready[Config]]  # raises UserError where settings and images disagree
 
 
-def resumed(default: Config, path: Path, fields: Mapping[str, Any], others: Iterable[Any]) -> Config:
-    """The configuration of a run that goes on, with its images where --data or --data-folder says.
-
-    fields: the options that settings have. others: whatever else was typed. Raises UserError for any
-    other option, and where there is no such run. (A table may have moved too.)
-    """
-    from enas.runs import PLACES, RunFolder
-
-    given: dict[str, Any] = dict(fields)
-    moved = {name: given.pop(f"data__{name}") for name in PLACES if given.get(f"data__{name}") is not None}
-    table = {"table": given.pop("table")} if given.get("table") is not None else {}
-    if any(other not in (None, ()) for other in (*given.values(), *others)):
-        raise UserError(
-            "--resume takes all settings from the folder and goes with no other option but --data, --data-folder "
-            "and --table, for what has moved; leave them out"
-        )
-    stored: Config = RunFolder(path).config(default)
-    return config.update(stored, {"data": moved, **table})  # type: ignore[no-any-return]
-
-
 def work(
     job: Job[Config],
     run_config: Config,
@@ -111,10 +87,11 @@ def work(
     *,
     resuming: bool,
     images: str | None = None,
+    shown: bool = True,
 ) -> dict[str, Any]:
     """Do the whole job in the folder `path`, or what is left of it, and return what its result file holds.
 
-    images: the fingerprint that they must have.
+    images: the fingerprint that they must have. shown: whether standard error hears of it, with a progress bar.
     Nobody else can work there meanwhile. Raises UserError, see the parts; Stopped after a signal, also
     where the job came to its end before the signal was heeded.
     """
@@ -131,7 +108,7 @@ def work(
                 run_config, _, data = start(run_config)
                 check_images(data, values["images"], path)
                 folder.store(run_config)
-        click.echo(f"{path} is finished.")
+        say(f"{path} is finished.", shown)
         return values
     if not resuming:
         folder.check_new()
@@ -142,15 +119,15 @@ def work(
         ready = job(Place(run_config, data, folder, runtime, resuming, began))
         if not resuming:
             folder.create(ready.config, ready.beside)
-        click.echo(
+        say(
             f"{data_line(data)} | {ready.headline} | {runtime_line(runtime)} | {ready.extent}"
             + ("" if ready.forecast_s is None else f", about {duration(ready.forecast_s)}")
             + (" in all" if resuming else ""),
-            err=True,
+            shown,
         )
         if ready.note is not None:
-            click.echo(ready.note, err=True)
-        with StopRequest() as stop, Progress(ready.units, ready.name) as progress:
+            say(ready.note, shown)
+        with StopRequest() as stop, Progress(ready.units, ready.name, shown) as progress:
             records = ready.records(progress.work, progress.skip, stop)
             if resuming:
                 folder.store(ready.config)  # the images may have moved; by now the checkpoint has agreed to them
@@ -164,47 +141,10 @@ def work(
     return read_result(path).values
 
 
-@contextlib.contextmanager
-def interruptible(path: Path, last: Path | None = None) -> Iterator[None]:
-    """Where a signal ends the work in the run folder `path`, say what is left of it and exit.
-
-    last: the folder whose result is the end of all work there (default: `path`).
-    """
-    from enas.runs import RunFolder
-
-    try:
-        yield
-    except (Stopped, KeyboardInterrupt) as error:
-        text, code = heard(error)
-        if RunFolder(last or path).result.exists() and not audit_is_due(path):
-            click.echo(f"{text}, but {path} is finished; see enas show {last or path}", err=True)
-        elif not RunFolder(path).begun:
-            click.echo(f"{text}: no run was begun in {path}; start again", err=True)
-        else:
-            kept = [RunFolder(folder).checkpoint.exists() for folder in (path, *path.iterdir())]
-            saved = "the state is saved" if isinstance(error, Stopped) else "the last checkpoint is intact"
-            saved = saved if any(kept) else "there is no checkpoint yet"
-            click.echo(f"{text}: {saved}; go on with --resume and the run's folder, {path}", err=True)
-        sys.exit(code)
-
-
-def audit_is_due(path: Path) -> bool:
-    """Whether the finished search in the folder is to have a trust report and has none yet."""
-    from enas.runs import RunFolder
-
-    folder = RunFolder(path)
-    if folder.steps("searches") is not None or not folder.result.exists():
-        return False
-    return folder.config(SearchConfig()).audit.networks > 0 and "audit" not in read_result(path).values
-
-
-def heard(error: Stopped | KeyboardInterrupt) -> tuple[str, int]:
-    """What ended a command, in words, and its exit code: 128 and the signal's number."""
-    if isinstance(error, Stopped):
-        return str(error), 128 + error.number
-    if isinstance(error, Terminated):
-        return str(Stopped(signal.SIGTERM)), 128 + signal.SIGTERM
-    return "interrupted", 128 + signal.SIGINT
+def say(text: str, shown: bool) -> None:
+    """A line on standard error, if it is to be shown."""
+    if shown:
+        print(text, file=sys.stderr, flush=True)
 
 
 def begun(default: Config, path: Path, like: SearchConfig) -> Config | None:

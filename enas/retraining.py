@@ -18,9 +18,11 @@ from enas.interrupts import Keeper, StopRequest
 from enas.network import Network
 from enas.objective import Scores
 from enas.records import RetrainRecord, finite
+from enas.results import class_report
 from enas.runs import RunFolder, check_identity, identity
 from enas.runtime import Runtime, generator, versions
 from enas.spaces import Architecture, SearchSpace
+from enas.spaces.source import NotAsked
 from enas.standalone import Standalone, score
 
 SCHEMA = 1
@@ -166,6 +168,7 @@ def _result(
         "test_accuracy": scores.accuracy.item(),
         "test_loss": scores.known_loss.item(),
         "test_images": scores.images,
+        **class_report(scores, data.classes),
         "params": counts.params,
         "macs": counts.macs,
         "config": config.to_dict(run_config),
@@ -206,6 +209,8 @@ def load_model(path: Path) -> tuple[Network, dict[str, Any]]:
         space, arch = model_space(header)
         network = Network(space.graph(arch), generator(0, "weights"))
         network.load_state_dict(tensors)
+    except NotAsked:
+        raise
     except (UserError, KeyError, TypeError, ValueError, RuntimeError, AttributeError, RecursionError) as error:
         reason = (str(error).splitlines() or [""])[0][:200]
         raise UserError(f"{path} must be a model that `enas retrain` wrote, but: {reason}") from None

@@ -1,21 +1,20 @@
-"""What a command works on: runs, results, architectures, devices and images, all checked."""
+"""What is worked on: runs, results, architectures, devices and images, all checked."""
 
 from __future__ import annotations
 
 import math
 import os
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import click
-
 from enas import config, spaces
-from enas.cli.output import precision
-from enas.config import PRESETS, RetrainConfig, SearchConfig
+from enas.config import PRESETS, CustomOptions, RetrainConfig, SearchConfig
 from enas.errors import UserError
-from enas.spaces import Architecture, SearchSpace
+from enas.spaces import Architecture, SearchSpace, source
+from enas.work.lines import precision
 
 if TYPE_CHECKING:
     from enas.data import DataSet
@@ -51,16 +50,18 @@ def retrain_base(target: str | None, reference: str | None, preset: str | None) 
         return for_network(recipe(run_config, preset, result.space.input_shape[1]), found, reference), default
     if target is not None and reference is not None:
         raise UserError(f"retrain takes a run or result beside --reference, but {target!r} is neither; leave one out")
-    space = None
-    if target is not None:
-        parsed = spaces.from_text(target) if ":" in target else None
-        if parsed is None:
-            raise UserError(
-                f"there must be a run folder, a result.json or an architecture, but {target!r} is none; check it"
-            )
-        spaces.options_for(parsed, config.MacroOptions())
-        space = parsed.space
-    return for_network(PRESETS[preset or "quick"](space)[1], target, reference), default_folder("retrain")
+    if target is None:
+        return for_network(PRESETS[preset or "quick"](None)[1], None, reference), default_folder("retrain")
+    parsed = spaces.from_text(target) if ":" in target else None
+    if parsed is None:
+        raise UserError(
+            f"there must be a run folder, a result.json or an architecture, but {target!r} is none; check it"
+        )
+    options = spaces.options_for(parsed, config.MacroOptions())
+    base = PRESETS[preset or "quick"](options.name)[1]
+    if isinstance(options, CustomOptions):
+        base = config.update(base, {"space": config.to_dict(options)})
+    return for_network(base, target, None), default_folder("retrain")
 
 
 def recipe(run_config: SearchConfig, preset: str | None = None, side: int | None = None) -> RetrainConfig:
@@ -77,8 +78,8 @@ def recipe(run_config: SearchConfig, preset: str | None = None, side: int | None
         if side is None or cutout < side:
             images["cutout"] = cutout
         else:
-            text = f"warning: retraining goes without the preset's cutout of {cutout}: the images have {side} pixels"
-            click.echo(text, err=True)
+            text = f"retraining goes without the preset's cutout of {cutout}: the images have {side} pixels"
+            warnings.warn(text, stacklevel=2)
     # what was searched within limits is retrained at the size that they are about
     sizes = {name: size for name in ("width", "depth") if (size := getattr(run_config.objective, name)) is not None}
     return config.update(  # type: ignore[no-any-return]
@@ -144,6 +145,7 @@ def start(run_config: Config) -> tuple[Config, Runtime, DataSet | TrueAccuracies
     from enas.tables import load_table
 
     config.check(run_config)
+    source.check(run_config.space)
     runtime = start(run_config)
     resolved: dict[str, Any] = {
         "device": str(runtime.device),
@@ -173,6 +175,7 @@ def with_shared_weights(run: Path, data: str | None, data_folder: str | None) ->
         raise UserError(f"{run} must hold one search, but it holds several; give one of its folders, {run}/seed-...")
     if run_config.evaluator != "shared-weights":
         raise UserError(f"{run} must be a search with shared weights, but its evaluator is {run_config.evaluator}")
+    source.check(run_config.space)
     if not folder.checkpoint.exists():
         raise UserError(f"{run} must have trained for an epoch, but it has no checkpoint yet; wait or resume it")
     places = {"name": data or run_config.data.name, "folder": data_folder or run_config.data.folder}

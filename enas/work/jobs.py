@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from enas import spaces
-from enas.cli.judging import judging
-from enas.cli.work import OnWork, Place, Ready
 from enas.config import RetrainConfig, SearchConfig
+from enas.work.doing import OnWork, Place, Ready
+from enas.work.judging import judging
 
 if TYPE_CHECKING:
     from enas.interrupts import StopRequest
@@ -23,7 +23,7 @@ def searching(place: Place[SearchConfig]) -> Ready[SearchConfig]:
     from enas import budget
     from enas.plan import total_work
     from enas.records import EpochRecord, FinalistRecord
-    from enas.search import search
+    from enas.searching import search
 
     if place.config.evaluator != "shared-weights":
         return judging(place)
@@ -82,7 +82,7 @@ def retraining(place: Place[RetrainConfig]) -> Ready[RetrainConfig]:
     from enas.cost import cost
     from enas.data import training_images
     from enas.records import RetrainRecord
-    from enas.retrain import forecast_s, network_space, retrain
+    from enas.retraining import forecast_s, network_space, retrain
 
     run_config, data, runtime = place.config, place.images, place.runtime
     space, arch = network_space(run_config, data)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from enas import spaces
-from enas.cli.work import OnWork, Place, Ready
 from enas.config import SearchConfig
+from enas.work.doing import OnWork, Place, Ready
 
 if TYPE_CHECKING:
     from enas.interrupts import StopRequest

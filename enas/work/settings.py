@@ -1,0 +1,117 @@
+"""The configuration of a search from a preset, a space and what the user changes, checked as a whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from enas import config
+from enas.config import (
+    COSTS,
+    LIMIT,
+    PRESETS,
+    SEARCHABLE,
+    TARGET,
+    CustomOptions,
+    RetrainConfig,
+    SearchConfig,
+    SpaceOptions,
+    judged_alone,
+)
+from enas.errors import UserError
+from enas.spaces import source
+
+# The settings that an evaluator does not heed, by the beginning of their path.
+UNHEEDED = {
+    "shared-weights": ("evaluations", "generation", "full_training."),
+    "full-training": ("epochs", "weights.", "derive.", "audit."),
+    "table": ("epochs", "weights.", "derive.", "audit.", "full_training.", "data.", "space."),
+}
+
+
+def composed(
+    preset: str,
+    space: str | None,
+    own: CustomOptions | None,
+    changed: Callable[[SearchConfig], SearchConfig],
+    typed: Mapping[str, str],
+) -> SearchConfig:
+    """A preset's search in a space, with what the user changes.
+
+    space: as named, None for the preset's. own: the user's space, if it is one. changed: applies what the user changes.
+    typed: what that is, in the user's words, by the path of the setting. A file that the user's settings name for a
+    space is run. Raises UserError for what cannot be, and for settings that this search does not heed.
+    """
+    base, _ = PRESETS[preset](space if own is None else own.name)
+    if own is not None:
+        base = config.update(base, {"space": config.to_dict(own)})
+    run_config = changed(base)
+    if run_config.evaluator != "shared-weights":
+        run_config = changed(judged_alone(base, run_config.evaluator))
+    _check_heeded(typed, run_config)
+    if run_config.evaluator == "table":
+        run_config = _in_table_space(run_config, space)
+    options = run_config.space
+    if isinstance(options, CustomOptions):
+        settled = config.to_dict(source.settled(options))
+        return config.update(run_config, {"space": settled})  # type: ignore[no-any-return]
+    if options.name not in SEARCHABLE:
+        raise UserError(f"space must be one of {', '.join(SEARCHABLE)}, but {options.name} has no decisions")
+    return run_config
+
+
+def folder_name(options: SpaceOptions) -> str:
+    """What the folder of a search in this space is called after."""
+    return options.class_name if isinstance(options, CustomOptions) else options.name
+
+
+def costs_of_retrained(run_config: SearchConfig, retrained: RetrainConfig) -> SearchConfig:
+    """The configuration with costs that are those of networks as retrained, where it does not say otherwise."""
+    objective = run_config.objective
+    if not objective.heeds_costs or (objective.width, objective.depth) != (None, None):
+        return run_config
+    sizes = {"width": retrained.width, "depth": retrained.depth}
+    return config.update(run_config, {"objective": sizes})  # type: ignore[no-any-return]
+
+
+def _check_heeded(typed: Mapping[str, str], run_config: SearchConfig) -> None:
+    """Raise UserError for what this search does not heed. typed: options and --set, by the path of the setting."""
+    unheeded = UNHEEDED[run_config.evaluator]
+    if run_config.evaluator == "shared-weights" and run_config.audit.networks:
+        unheeded = tuple(path for path in unheeded if path != "full_training.")  # they are the audit's too
+    for path, option in typed.items():
+        if path.startswith(unheeded):
+            raise UserError(
+                f"{option} must be left out with --evaluator {run_config.evaluator}, where it does nothing"
+                + (" without --audit" if run_config.evaluator == "shared-weights" and "full_training." in path else "")
+            )
+
+
+def _in_table_space(run_config: SearchConfig, wanted: str | None) -> SearchConfig:
+    """The configuration with the space of its table and no images. Raises UserError where another space was named."""
+    from enas.tables import load_table
+
+    config.check(run_config)
+    table = load_table(Path(run_config.table or ""))
+    if wanted not in (None, table.space.name):
+        raise UserError(f"--space must be the table's, {table.space.name}, but got {wanted}; leave it out")
+    found = {"space": config.to_dict(table.space.options), "data": {"name": None}}
+    return config.update(run_config, found)  # type: ignore[no-any-return]
+
+
+def again(found: SearchConfig, run: Path, other_costs: bool, given: dict[str, Any]) -> SearchConfig:
+    """The run's configuration for a search with its shared weights. other_costs: its limits and targets do not stay."""
+    learning = found.epochs - found.controller.warmup_epochs if found.learns else 1
+    changes: dict[str, Any] = {
+        "budget": None,
+        "epochs": max(1, learning),
+        "weights": {"source": os.path.abspath(found.weights.source or run), "sampling": "independent"},
+        "controller": {"warmup_epochs": 0},
+        "audit": {"networks": 0},
+    }
+    if other_costs:
+        changes["objective"] = {prefix + cost: None for prefix in (LIMIT, TARGET) for cost in COSTS}
+    changes |= {name: value for name, value in given.items() if value is not None}
+    return config.update(found, changes)  # type: ignore[no-any-return]
