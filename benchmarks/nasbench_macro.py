@@ -49,6 +49,7 @@ NETWORKS = 1000  # that a searcher may look up
 @click.option(
     "--cap", "caps", multiple=True, type=click.FloatRange(1), help="million MACs that a network may take, as well"
 )
+@click.option("--derive-set", "within", multiple=True, metavar="KEY=VALUE", help="a setting of deriving within caps")
 @click.option("--seeds", default=3, type=click.IntRange(2), help="searches with shared weights")
 @click.option("--table-seeds", default=200, type=click.IntRange(2), help="runs of each searcher on the table")
 @click.option("--processes", default=PROCESSES, type=click.IntRange(1), help="of these at the same time")
@@ -60,6 +61,7 @@ def main(
     budget: str | None,
     assignments: tuple[str, ...],
     caps: tuple[float, ...],
+    within: tuple[str, ...],
     seeds: int,
     table_seeds: int,
     processes: int,
@@ -72,6 +74,7 @@ def main(
         "preset": preset,
         "budget": budget,
         "settings": list(assignments),
+        "derive_settings": list(within),
     }
     check_settings(output, settings)
     table = Table(load_table(path))
@@ -84,7 +87,7 @@ def main(
     for cap in (None, *caps):
         found = []
         for seed, searched in enumerate(searches):
-            parts = [searched] if cap is None else [searched, derived(output, seed, cap, table)]
+            parts = [searched] if cap is None else [searched, derived(output, seed, cap, table, within)]
             text = parts[-1]["text"]
             (position,) = table.accuracies.positions([spaces.from_json(parts[-1]["arch"])])
             figures = {"truth": float(table.accuracies.test[position]), "macs": int(table.accuracies.macs[position])}
@@ -104,12 +107,12 @@ def main(
         print("\n".join([f"within {label}M MACs" if label != "None" else "all networks", "", *rows(part), ""]))
 
 
-def derived(output: Path, seed: int, cap: float, table: Table) -> dict[str, Any]:
+def derived(output: Path, seed: int, cap: float, table: Table, assignments: tuple[str, ...]) -> dict[str, Any]:
     """The result of deriving within the cap from the shared weights of a search. The searched networks are smaller than
     the published ones, which the cap is about."""
     width = config.to_dict(table.space.options)["width"]
-    limit = ["--limit", f"macs={1e6 * cap}", "--set", f"objective.width={width}"]
-    run = output / f"enas-{seed}"
+    settings = [part for one in (f"objective.width={width}", *assignments) for part in ("--set", one)]
+    limit, run = ["--limit", f"macs={1e6 * cap}", *settings], output / f"enas-{seed}"
     return enas("derive", output / f"enas-{seed}-within-{cap:g}", limit, run)
 
 
