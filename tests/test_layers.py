@@ -56,6 +56,7 @@ LEVELS = (
         "retrain",
         "tracking",
         "draw",
+        "report",
     ),
     ("cli", "__main__"),
     ("",),

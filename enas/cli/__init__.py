@@ -11,6 +11,7 @@ import click
 
 from enas.cli.audit import audit
 from enas.cli.derive import derive
+from enas.cli.report import report
 from enas.cli.retrain import retrain
 from enas.cli.run import run
 from enas.cli.score import score
@@ -45,5 +46,5 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
 
 
-for command in (search, retrain, run, evaluate, derive, score, audit, show):
+for command in (search, retrain, run, evaluate, derive, score, audit, show, report):
     main.add_command(command)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from enas.errors import UserError
+from enas.report.words import duration
 
 if TYPE_CHECKING:
     from enas.data import DataSet
@@ -37,11 +38,6 @@ def runtime_line(runtime: Runtime) -> str:
 
 def precision(runtime: Runtime) -> str:
     return str(runtime.precision).removeprefix("torch.")
-
-
-def duration(seconds: float) -> str:
-    minutes = seconds / 60
-    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
 @contextlib.contextmanager

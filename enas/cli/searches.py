@@ -13,11 +13,12 @@ import click
 from enas import config
 from enas.cli.audit import with_audit
 from enas.cli.jobs import searching
-from enas.cli.output import duration, print_table, reading
+from enas.cli.output import print_table, reading
 from enas.cli.targets import start
 from enas.cli.work import begun, check_images, work
 from enas.config import SearchConfig
 from enas.errors import UserError
+from enas.report.words import duration
 
 KIND = "searches"
 SHORT = {  # what a search's own line says, and in what words

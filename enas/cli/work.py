@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Generic
 import click
 
 from enas import config
-from enas.cli.output import data_line, duration, reading, runtime_line
+from enas.cli.output import data_line, reading, runtime_line
 from enas.cli.targets import Config, read_result, start
 from enas.config import SearchConfig
 from enas.errors import UserError
 from enas.interrupts import Stopped, StopRequest, Terminated
+from enas.report.words import duration
 
 if TYPE_CHECKING:
     from enas.data import DataSet
