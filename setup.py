@@ -13,7 +13,9 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["enas", "enas.*"]),
-    package_data={"enas": ["py.typed", "data/*.safetensors", "data/DIGITS_LICENSE.txt", "kernels/cpp/*"]},
+    package_data={
+        "enas": ["py.typed", "data/*.safetensors", "data/DIGITS_LICENSE.txt", "kernels/cpp/*", "report/*.html"]
+    },
     install_requires=[
         "torch>=2.6",
         "torchvision>=0.21",
@@ -26,6 +28,7 @@ setup(
         "tqdm>=4.66",  # progress with ETA
         "scipy>=1.11",  # rank correlations
         "matplotlib>=3.8",  # pictures of architectures and of what a search chose
+        "jinja2>=3.1",  # the page of a run; torch needs it too
     ],
     extras_require={
         "optuna": ["optuna>=4.0"],  # searcher tpe

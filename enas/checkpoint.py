@@ -21,7 +21,9 @@ from torch import Tensor
 
 from enas.errors import UserError
 
-TEMPORARY = re.compile(r"\.[\w-]+\.(pt|json|jsonl|safetensors)\.\d+")  # what `write` calls a file that is not complete
+TEMPORARY = re.compile(
+    r"\.[\w-]+\.(pt|json|jsonl|safetensors|html)\.\d+"
+)  # what `write` calls a file that is not complete
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

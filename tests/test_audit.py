@@ -23,6 +23,7 @@ from enas.scoring import ProxyScores
 from enas.spaces import Architecture
 from enas.work.targets import restored
 from tests.test_cli import TINY_OPTIONS, enas, fails
+from tests.test_report import reported
 from tests.toys import all_archs
 
 TINY_AUDIT = ("--audit", "10", "--child-epochs", "1", "--set", "audit.pool=24", "--set", "audit.repeats=2")
@@ -126,6 +127,18 @@ def test_the_report_of_a_search(audited: Path) -> None:
     again = enas("search", "--resume", audited)
     assert again.exit_code == 0 and report["sentence"] in again.output
     assert checkpoint.read_json(audited / "result.json") == values
+
+
+def test_the_page_of_a_search_with_an_audit(audited: Path, tmp_path: Path) -> None:
+    page, values = reported(audited, tmp_path / "a.html"), checkpoint.read_json(audited / "result.json")
+    report = values["audit"]
+    assert report["sentence"] in page.text and f"finds it {report['verdict']}" in page.text
+    assert all(row["text"] in page.text for row in report["random"]) and "no audit" not in page.text
+    assert all(f"{100 * row['standalone_accuracy']:.2f} %" in page.text for row in report["random"])
+    run = Path(shutil.copytree(audited, tmp_path / "run"))
+    checkpoint.write_json(run / "result.json", {name: value for name, value in values.items() if name != "audit"})
+    page = reported(run)
+    assert "The search is finished, but not its audit" in page.text and "is not done yet" in page.text
 
 
 def test_a_second_audit_trains_nothing_again_and_adds_what_is_asked_for(audited: Path, tmp_path: Path) -> None:

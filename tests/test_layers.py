@@ -57,6 +57,7 @@ LEVELS = (
         "retraining",
         "tracking",
         "draw",
+        "report",
     ),
     ("export",),
     ("work",),

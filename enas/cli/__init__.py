@@ -13,6 +13,7 @@ from enas.cli.audit import audit
 from enas.cli.derive import derive
 from enas.cli.export import export
 from enas.cli.profile import profile
+from enas.cli.report import report
 from enas.cli.retrain import retrain
 from enas.cli.run import run
 from enas.cli.score import score
@@ -47,5 +48,5 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
 
 
-for command in (search, retrain, run, evaluate, derive, score, audit, show, profile, export):
+for command in (search, retrain, run, evaluate, derive, score, audit, show, profile, export, report):
     main.add_command(command)

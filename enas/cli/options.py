@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import tomllib
 import types
 import typing
@@ -126,8 +127,8 @@ def to_toml(values: Mapping[str, Any], prefix: str = "") -> str:
         elif isinstance(value, bool):
             lines.append(f"{key} = {str(value).lower()}")
         elif isinstance(value, str):
-            escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-            lines.append(f'{key} = "{escaped}"')
+            escaped = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # TOML's escapes, but for this
+            lines.append(f"{key} = {escaped}")
         else:
             lines.append(f"{key} = {value!r}")
     return "\n".join([*lines, *tables])

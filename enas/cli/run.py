@@ -61,9 +61,9 @@ def run(
             "table, then enas retrain RUN --data"
         )
     if resume is not None:
-        retrain_config, reference = _begun(path)
+        retrain_config, reference = begun_run(path)
     else:
-        retrain_config = _retraining(run_config, assignments)
+        retrain_config = planned_retraining(run_config, assignments)
         run_config = costs_of_retrained(run_config, retrain_config)
     if print_config:
         click.echo(options.to_toml(config.to_dict(run_config)))
@@ -78,7 +78,7 @@ def run(
 
         if place.resuming:
             return searching(place)
-        planned = _retraining(run_config, assignments, place.images.input_shape[1])
+        planned = planned_retraining(run_config, assignments, place.images.input_shape[1])
         for name in filter(None, (DERIVED, reference)):
             _check_network(planned, reference if name == reference else None, place.images)
         steps = {"schema": STEPS_SCHEMA, "kind": KIND, "reference": reference, "retrain": config.to_dict(planned)}
@@ -88,7 +88,9 @@ def run(
         _run(job, run_config, path, resuming=resume is not None)
 
 
-def _retraining(run_config: SearchConfig, assignments: tuple[str, ...], side: int | None = None) -> RetrainConfig:
+def planned_retraining(
+    run_config: SearchConfig, assignments: tuple[str, ...], side: int | None = None
+) -> RetrainConfig:
     """The recipe for all networks, with everything about it checked that can be without images.
 
     side: of the images in pixels, where it is known.
@@ -109,7 +111,7 @@ def _retraining(run_config: SearchConfig, assignments: tuple[str, ...], side: in
     return found
 
 
-def _begun(path: Path) -> tuple[RetrainConfig, str | None]:
+def begun_run(path: Path) -> tuple[RetrainConfig, str | None]:
     """Recipe and reference that the folder was begun with. Raises UserError where `enas run` did not begin it."""
     from enas.runs import STEPS, RunFolder
 
@@ -146,7 +148,7 @@ def _run(job: Job[SearchConfig], run_config: SearchConfig, path: Path, *, resumi
     from enas.runs import RunFolder
 
     found = with_audit(path, work(job, run_config, path, resuming=resuming))
-    retrain_config, reference = _begun(path)
+    retrain_config, reference = begun_run(path)
     searched = RunFolder(path).config(SearchConfig())
     results = {}
     for name in filter(None, (DERIVED, reference)):
@@ -154,13 +156,13 @@ def _run(job: Job[SearchConfig], run_config: SearchConfig, path: Path, *, resumi
         one = in_places_of(searched, one)
         stored = begun(RetrainConfig(), path / name, searched)
         if stored is not None:
-            one = _as_begun(one, stored, path / name)
+            one = _asbegun_run(one, stored, path / name)
         results[name] = work(retraining, one, path / name, resuming=stored is not None, images=found["images"])
     print_found(path, found)
     print_networks(path, results)
 
 
-def _as_begun(planned: RetrainConfig, stored: RetrainConfig, path: Path) -> RetrainConfig:
+def _asbegun_run(planned: RetrainConfig, stored: RetrainConfig, path: Path) -> RetrainConfig:
     """The configuration that a training was begun with. Raises UserError where it is not the planned one."""
     settled = {name: getattr(stored, name) for name in ("device", "precision", "threads")}  # by circumstances
     if config.update(planned, settled) != stored:

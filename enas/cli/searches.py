@@ -14,10 +14,11 @@ from enas import config
 from enas.cli.output import print_table
 from enas.config import SearchConfig
 from enas.errors import UserError
+from enas.report.words import duration
 from enas.work.auditing import with_audit
 from enas.work.doing import begun, check_images, work
 from enas.work.jobs import searching
-from enas.work.lines import duration, reading
+from enas.work.lines import reading
 from enas.work.targets import start
 
 KIND = "searches"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def evaluate(model: Path, data: str, data_folder: str | None, device: str, preci
     help="predict the latency by what enas profile measured, here or on another machine",
 )
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
-@click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="draw the architecture: .svg or .png")
+@click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="draw it: .svg, .png or .txt")
 @click.option(
     "--fronts",
     type=click.Path(path_type=Path),
@@ -116,7 +117,9 @@ def show(
     from enas import draw
     from enas.runs import RESULT
 
-    for picture in (output, fronts, choices):
+    if output is not None:
+        draw.check_drawing(output)
+    for picture in (fronts, choices):
         if picture is not None:
             draw.check_path(picture)
     scale = {name: value for name, value in (("width", width), ("depth", depth)) if value is not None}
@@ -287,22 +290,13 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def _history(path: Path) -> list[dict[str, dict[str, float]]]:
+def _history(path: Path) -> list[Mapping[str, Mapping[str, float]]]:
     """The shares of choices after each epoch of the search in a folder: group -> choice -> share."""
+    from enas.draw import choice_history
     from enas.runs import RECORDS, RunFolder
 
-    epochs = [record for record in RunFolder(path).records() if record["kind"] in ("epoch", "generation")]
-    if not epochs:
-        raise UserError(f"--choices needs a search with an epoch done, but {path} holds none; leave it out")
     with reading(path / RECORDS):
-        history = [
-            {
-                group: {choice: float(share) for choice, share in choices.items()}
-                for group, choices in record["choice_shares"].items()
-            }
-            for record in epochs
-        ]
-        names = [{group: list(choices) for group, choices in shares.items()} for shares in history]
-        if not all(shares == names[0] and all(shares.values()) for shares in names) or not names[0]:
-            raise ValueError("epochs differ in their choices")
+        history = choice_history(RunFolder(path).records())
+    if not history:
+        raise UserError(f"--choices needs a search with an epoch done, but {path} holds none; leave it out")
     return history

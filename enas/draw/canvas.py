@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import os
+import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -25,13 +28,15 @@ if TYPE_CHECKING:
 ENDINGS = (".svg", ".png")
 BANDS, LINES, BOXES, TEXTS = 0, 1, 2, 3  # what lies above what on a page
 PNG_DPI, PIXELS_DPI = 160, 90
+READABLE = 0.75  # of its own size: below it a picture on a page is not scaled down
+UNPRINTABLE = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # which no XML may hold
 _lock = threading.Lock()  # matplotlib's settings are the process's
 
 
-def check_path(path: Path) -> None:
+def check_path(path: Path, endings: Sequence[str] = ENDINGS) -> None:
     """Raise UserError unless a picture can be written there; meant for before the work."""
-    if path.suffix.lower() not in ENDINGS:
-        raise UserError(f"the picture's name must end in {' or '.join(ENDINGS)}, but got {str(path)!r}")
+    if path.suffix.lower() not in endings:
+        raise UserError(f"the picture's name must end in {' or '.join(endings)}, but got {str(path)!r}")
     if path.is_dir():
         raise UserError(f"the picture must be a file, but {path} is a folder; give another name")
     if not path.parent.is_dir():
@@ -50,7 +55,7 @@ def style() -> Iterator[None]:
 
     with _lock, matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update({"svg.hashsalt": "enas", "svg.fonttype": "none"})
+        matplotlib.rcParams.update({"svg.hashsalt": "enas", "svg.fonttype": "none", "text.parse_math": False})
         yield
 
 
@@ -74,6 +79,41 @@ def pixels(figure: Figure) -> np.ndarray[Any, np.dtype[np.uint8]]:
         canvas = FigureCanvasAgg(figure)
         canvas.draw()  # type: ignore[no-untyped-call]
         return np.asarray(canvas.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]
+
+
+def svg(figure: Figure, name: str, label: str) -> str:
+    """The figure as an element of an HTML page: as wide as the page lets it be, at most its own size, and never so
+    narrow that its texts could not be read.
+
+    name: before every id in it, different for every picture of a page. label: what it shows, for those who cannot see.
+    """
+    file = io.BytesIO()
+    with style():
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    root = ElementTree.fromstring(UNPRINTABLE.sub(b"", file.getvalue()))
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]  # HTML knows which elements are SVG's
+    # a style within a picture would be one of the whole page
+    for parent, child in [(above, below) for above in root.iter() for below in above]:
+        if child.tag in ("metadata", "style"):
+            parent.remove(child)
+    ids: set[str] = set()
+    for element in root.iter():
+        for key, value in list(element.attrib.items()):
+            del element.attrib[key]
+            plain = key.rpartition("}")[2]
+            if plain == "id" and value in ids:
+                continue  # matplotlib names marks by what they are, so a second one is the same
+            ids |= {value} if plain == "id" else set()
+            value = name + value if plain == "id" else value.replace("url(#", f"url(#{name}")
+            element.set(plain, re.sub("^#", f"#{name}", value) if plain == "href" else value)
+    for key in ("width", "height", "version"):
+        del root.attrib[key]
+    width = float(root.attrib["viewBox"].split()[2]) * 4 / 3  # from points
+    size = f"max-width:{width:.0f}px;min-width:{READABLE * width:.0f}px"
+    root.attrib |= {"role": "img", "aria-label": label, "style": size}
+    root.attrib |= {"stroke-linejoin": "round", "stroke-linecap": "butt"}  # what the style says
+    return ElementTree.tostring(root, encoding="unicode")
 
 
 def page(width: float, height: float) -> tuple[Figure, Axes]:

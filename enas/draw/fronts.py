@@ -42,11 +42,14 @@ def fronts_figure(rows: Sequence[Mapping[str, Any]], found: str) -> Figure:
         for panel, cost in zip(panels, costs, strict=True):
             _draw_panel(panel, rows, cost, value, found)
         panels[0].set_ylabel(NAMES[value])
-        panels[0].legend(fontsize=SMALL, loc="lower right", frameon=False)
+        entries, names = panels[0].get_legend_handles_labels()
+        figure.legend(entries, names, fontsize=SMALL, frameon=False, loc="outside lower center", ncols=2 * len(costs))
     return figure
 
 
 def _draw_panel(panel: Axes, rows: Sequence[Mapping[str, Any]], cost: str, value: str, found: str) -> None:
+    from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
+
     best = front(rows, cost, value)
     rest = sorted(set(range(len(rows))) - set(best))
     for name, random, marker in (("searched", False, "o"), ("uniform", True, "x")):
@@ -62,5 +65,8 @@ def _draw_panel(panel: Axes, rows: Sequence[Mapping[str, Any]], cost: str, value
             panel.scatter(
                 [row["costs"][cost]], [row[value]], s=90, facecolors="none", edgecolors=colours.INK, label="found"
             )
+    panel.xaxis.set_major_locator(MaxNLocator(nbins=5))
+    panel.xaxis.set_major_formatter(EngFormatter(sep=""))
+    panel.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
     panel.set_xlabel(NAMES.get(cost, cost))
     panel.spines[["top", "right"]].set_visible(False)

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from enas import checkpoint
 from enas.draw import canvas, colours
 from enas.draw.canvas import BANDS, BOXES, LINES, TEXTS
 from enas.draw.layout import SECOND_LINE, SMALL, TEXT, Curve, Layout, Point, Rect, layout
+from enas.draw.text import TEXT_ENDING, architecture_text
 from enas.spaces.sketch import SKIP, STRUCTURE, Sketch
 
 if TYPE_CHECKING:
@@ -27,9 +29,17 @@ Entry = tuple[str, str]  # of the legend: kind, text
 
 
 def draw_architecture(sketches: Sequence[Sketch], path: Path) -> None:
-    """Write the picture as SVG or PNG, by the file's ending. Raises UserError where that cannot be."""
-    canvas.check_path(path)
-    canvas.save(architecture_figure(sketches), path)
+    """Write the picture as SVG, PNG or plain text, by the file's ending. Raises UserError where that cannot be."""
+    check_drawing(path)
+    if path.suffix.lower() == TEXT_ENDING:
+        checkpoint.write(path, lambda file: file.write(architecture_text(sketches).encode()))
+    else:
+        canvas.save(architecture_figure(sketches), path)
+
+
+def check_drawing(path: Path) -> None:
+    """Raise UserError unless the picture of an architecture can be written there; meant for before the work."""
+    canvas.check_path(path, (*canvas.ENDINGS, TEXT_ENDING))
 
 
 def architecture_figure(sketches: Sequence[Sketch]) -> Figure:

@@ -13,7 +13,8 @@ from enas import config
 from enas.config import SearchConfig
 from enas.errors import UserError
 from enas.interrupts import Stopped, StopRequest
-from enas.work.lines import data_line, duration, reading, runtime_line
+from enas.report.words import duration
+from enas.work.lines import data_line, reading, runtime_line
 from enas.work.targets import Config, read_result, start
 
 if TYPE_CHECKING:

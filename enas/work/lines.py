@@ -1,4 +1,4 @@
-"""What is said of a run's data, device and time, in a few words."""
+"""What is said of a run's data and device, in a few words."""
 
 from __future__ import annotations
 
@@ -35,11 +35,6 @@ def runtime_line(runtime: Runtime) -> str:
 
 def precision(runtime: Runtime) -> str:
     return str(runtime.precision).removeprefix("torch.")
-
-
-def duration(seconds: float) -> str:
-    minutes = seconds / 60
-    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
 @contextlib.contextmanager

@@ -1,0 +1,83 @@
+"""Figures as text, with their units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+NONE = "–"  # where there is no figure
+PREFIXES = ("", "k", "M", "G", "T", "P", "E")
+UNITS = {"params": "parameters", "macs": "MACs", "latency_ms": "ms"}  # of costs
+
+PROXY = (
+    "Proxy accuracy is the share of right answers under the shared weights of the search. It is there to rank "
+    "architectures, and is not the accuracy of a trained network, which is usually far above it."
+)
+
+SHORTLY = "Proxy accuracy, under shared weights, is no trained network's accuracy."
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, whichever is readable."""
+    minutes = seconds / 60
+    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+
+
+def percent(share: float | None) -> str:
+    """A share of one, such as an accuracy."""
+    return NONE if share is None else f"{_minus(f'{100 * share:.2f}')} %"
+
+
+def points(difference: float | None) -> str:
+    """A difference of two shares, in percentage points."""
+    return NONE if difference is None else f"{_signed(100 * difference)} points"
+
+
+def interval(found: Mapping[str, Any]) -> str:
+    """The 95 % interval of a difference of two shares, in percentage points."""
+    if found["low"] is None or found["high"] is None:
+        return NONE
+    return f"{_signed(100 * found['low'])} to {_signed(100 * found['high'])} points"
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A figure without a unit."""
+    return NONE if value is None else _minus(f"{value:.{digits}f}")
+
+
+def whole(value: float | None, unit: str = "") -> str:
+    """A count."""
+    return NONE if value is None else _minus(f"{value:,.0f}") + (f" {unit}" if unit else "")
+
+
+def counted(number: int, thing: str) -> str:
+    """So many things, in words: thing is the singular."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def large(value: float, unit: str) -> str:
+    """A count of very many, with three digits and a prefix."""
+    power = 0
+    while value >= 999.5 and power + 1 < len(PREFIXES):
+        value, power = value / 1000, power + 1
+    return f"{value:.3g} {PREFIXES[power]}{unit}"
+
+
+def cost(name: str, value: float | None) -> str:
+    """A cost of a network."""
+    from enas import objective
+
+    return NONE if value is None else f"{objective.number(value)} {UNITS.get(name, name)}"
+
+
+def listed(parts: list[str]) -> str:
+    """Parts of a sentence, with "and" before the last one."""
+    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
+
+
+def _signed(value: float) -> str:
+    return _minus(f"{value:+.2f}")
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")
