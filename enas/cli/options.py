@@ -44,9 +44,6 @@ class SpaceName(click.ParamType):  # type: ignore[type-arg]  # generic in newer 
 
     name = "SPACE"
 
-    def get_metavar(self, *parts: Any) -> str:
-        return f"[{'|'.join(SEARCHABLE)}|FILE.py:CLASS]"
-
     def convert(self, value: str, parameter: click.Parameter | None, context: click.Context | None) -> str:
         if ":" in value or value in SEARCHABLE:
             return value

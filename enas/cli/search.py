@@ -13,7 +13,7 @@ from enas.cli import options
 from enas.cli.output import print_search_result
 from enas.cli.searches import begun_seeds, search_seeds
 from enas.cli.stopping import interruptible, resumed
-from enas.config import COSTS, LIMIT, TARGET, SearchConfig
+from enas.config import COSTS, LIMIT, SEARCHABLE, TARGET, SearchConfig
 from enas.errors import UserError
 from enas.spaces import source
 from enas.work.auditing import with_audit
@@ -50,6 +50,7 @@ def search_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--space",
                 type=options.SpaceName(),
+                metavar=f"[{'|'.join(SEARCHABLE)}|FILE.py:CLASS]",
                 help="search space: a name, or FILE.py:CLASS for one of your own, whose file is then run (default: "
                 "macro)",
             ),
