@@ -26,8 +26,9 @@ from enas.report.words import (
 from enas.spaces import Architecture, SearchSpace
 
 # What a finalist may have been scored by, in this order: the head of its column, and how it is written.
-SCORES: dict[str, tuple[str, Callable[[float | None], str]]] = {
+SCORES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "standalone_accuracy": ("validation accuracy, own training", percent),
+    "rungs": ("after epochs", lambda rungs: whole(rungs[-1]["epochs"] if rungs else None)),
     "accuracy": ("validation accuracy", percent),
     "true_accuracy": ("true test accuracy", percent),
     "true_rank": ("true rank", whole),
@@ -146,12 +147,11 @@ def finalists_section(run: Searched) -> Section:
 
 
 def _score(key: str, value: Any) -> str:
+    if key in SCORES:
+        return SCORES[key][1](value)
     if value is not None and not isinstance(value, int | float):
         return str(value)
-    if isinstance(value, int) and key not in SCORES:
-        return whole(value)
-    written: Callable[[float | None], str] = SCORES[key][1] if key in SCORES else number
-    return written(value)
+    return whole(value) if isinstance(value, int) else number(value)
 
 
 def random_section(run: Searched) -> Section:
