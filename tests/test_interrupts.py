@@ -20,6 +20,7 @@ from enas import checkpoint, config, runtime
 from enas.budget import Rates
 from enas.cli import main
 from enas.config import RetrainConfig, SearchConfig
+from enas.curriculum import Curriculum
 from enas.data import DataSet, load
 from enas.interrupts import Keeper, Stopped, StopRequest
 from enas.phases import Search
@@ -297,7 +298,7 @@ def commanded(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 @pytest.mark.parametrize(
     ("owner", "method", "at", "number"),
     [
-        (Search, "architectures", 3, signal.SIGTERM),  # the weights of the second epoch
+        (Curriculum, "of", 3, signal.SIGTERM),  # the weights of the second epoch
         (Search, "validation_batch", 2, signal.SIGINT),  # the controller's first update
         (Search, "validation_batch", 4, signal.SIGTERM),  # the comparison behind it: heard in the next epoch
         (Search, "validation_batches", 1, signal.SIGTERM),  # scoring, to derive
@@ -339,7 +340,7 @@ def test_a_second_signal_stops_at_once(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("enas.budget.measure", lambda state: MEASURED)
-        kill_at(patch, Search, "architectures", 4, *numbers)  # in the second epoch: what the first one saved is there
+        kill_at(patch, Curriculum, "of", 4, *numbers)  # in the second epoch: what the first one saved is there
         result = enas("search", *OPTIONS, "--output", tmp_path / "run")
     assert result.exit_code == 130
     assert "interrupted: the last checkpoint is intact; go on with --resume" in result.output
