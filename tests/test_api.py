@@ -188,7 +188,7 @@ def test_a_file_that_holds_no_images(tmp_path: Path) -> None:
 def test_python_in_the_readme_is_possible() -> None:
     """Every name that it takes from enas exists, every method of a run too, and every argument is a setting."""
     text = (PACKAGE.parent / "README.md").read_text()
-    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (block,) = re.findall(r"```python\n(import enas\n.*?)```", text, re.DOTALL)
     tree = ast.parse(block)
     used = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     names = {name for name in used if re.fullmatch(r"(enas|run|trained)\.\w+", name)}

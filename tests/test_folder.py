@@ -166,9 +166,9 @@ def test_a_resumed_search_shows_the_epochs_that_a_budget_changed(
     totals: list[int] = []
     original = Progress.__init__
 
-    def noted(self: Progress, total: int, description: str) -> None:
+    def noted(self: Progress, total: int, *rest: Any) -> None:
         totals.append(total)
-        original(self, total, description)
+        original(self, total, *rest)
 
     monkeypatch.setattr(Progress, "__init__", noted)
     records = interrupted / "records.jsonl"

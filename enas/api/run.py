@@ -17,7 +17,7 @@ from PIL import Image
 
 from enas import checkpoint, config, draw, spaces
 from enas.api.given import Costs, data_of, objective_of
-from enas.config import COSTS, PRESETS, RetrainConfig, SearchConfig
+from enas.config import PRESETS, RetrainConfig, SearchConfig
 from enas.cost import cost
 from enas.errors import UserError
 from enas.interrupts import Stopped
@@ -79,7 +79,7 @@ class Run:
         """Parameters and MACs of the network: as searched, or as trained."""
         values = self.result
         if "params" in values:
-            return {name: values[name] for name in COSTS}
+            return {name: values[name] for name in ("params", "macs")}
         counts = cost(self.space.graph(self.arch))
         return {"params": counts.params, "macs": counts.macs}
 

@@ -83,7 +83,7 @@ OPS: dict[str, Maker] = {  # called with input shapes, shape, running, numbers
 
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-_OURS = frozenset(OPS)
+BUILT_IN = frozenset(OPS)
 
 
 def register_op(name: str, factory: Maker) -> None:
@@ -102,7 +102,7 @@ def register_op(name: str, factory: Maker) -> None:
 
     Raises UserError where the name is none, or that of an operation of enas.
     """
-    if not NAME.fullmatch(name) or name in _OURS:
+    if not NAME.fullmatch(name) or name in BUILT_IN:
         raise UserError(
             f"the name of an operation must be of lower-case letters, digits and _, and none of enas' own, but got "
             f"{name!r}; give another name"
@@ -131,7 +131,7 @@ def build(node: Node, running: bool) -> nn.Module:
     make = maker(node.op)
     name, _, numbers = node.op.partition(":")
     arguments = node.in_shapes, node.shape, running, *map(int, filter(None, numbers.split(",")))
-    if name in _OURS:
+    if name in BUILT_IN:
         return make(*arguments)
     try:
         module = make(*arguments)
