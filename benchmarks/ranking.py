@@ -42,6 +42,15 @@ from enas.tables import TrueAccuracies, load_table
 NAME = re.compile(r"[\w-]+")  # of a recipe, which names a folder
 ZERO_COST_IMAGES = 64
 RANDOM_TRAININGS = 10
+FEW = 3  # seeds whose picks are named one by one
+COLUMNS = {
+    "tau": "tau",
+    "tau_top_half": "tau, top half",
+    "tau_from_90": "tau, from 90 %",
+    "tau_bands": "tau, 5M-MAC bands",
+    "tau_under_cap": "tau under the cap",
+    "precision_top_percent": "of the top 1 %",
+}
 
 
 @click.command()
@@ -202,20 +211,20 @@ def picked(table: TrueAccuracies, positions: Any, values: Floats, most: float) -
 
 
 def rows(report: Mapping[str, Any]) -> list[str]:
-    """The README's table."""
-    lines = [
-        "| recipe | score | networks | seeds | PFLOP | min | tau | Spearman | tau, top half | tau, top tenth "
-        "| tau, from 90 % "
-        "| tau, 5M-MAC bands | tau under the cap | of the top 1 % | pick, true % (rank) | pick under the cap |",
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
-    ]
+    """The README's table; the rest is in the report."""
+    columns = dict(COLUMNS)
+    if report["cap"] is None:
+        del columns["tau_under_cap"]
+    heads = ["recipe", "score", "networks", "seeds", "PFLOP", "min", *columns.values(), "pick, true % (rank)"]
+    heads += ["pick under the cap"] if report["cap"] is not None else []
+    lines = [f"| {' | '.join(heads)} |", f"|---|---|{'--:|' * (len(heads) - 2)}"]
     for name, entry in report["recipes"].items():
         runs = entry["runs"]
-        costs = f"{mean(run['flops'] for run in runs) / 1e15:.3f} | {mean(run['time_s'] for run in runs) / 60:.0f}"
+        costs = [f"{mean(run['flops'] for run in runs) / 1e15:.3f}", f"{mean(run['time_s'] for run in runs) / 60:.0f}"]
         for score in runs[0]["scores"]:
-            lines.append(line(name, score, costs, [run["scores"][score] for run in runs]))
+            lines.append(line(name, score, costs, [run["scores"][score] for run in runs], columns))
     for name, found in report["predictors"].items():
-        lines.append(line(name, "", " | ", [found]))
+        lines.append(line(name, "", ["", ""], [found], columns))
     for key, among in (("chance", "all networks"), ("chance_under_cap", "networks under the cap")):
         if key in report:
             figures = {name: f"{100 * value:.2f} %" for name, value in report[key].items()}
@@ -224,30 +233,26 @@ def rows(report: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def line(name: str, score: str, costs: str, found: Sequence[Mapping[str, Any]]) -> str:
+def line(
+    name: str, score: str, costs: Sequence[str], found: Sequence[Mapping[str, Any]], columns: Iterable[str]
+) -> str:
     """Means over the seeds, with their standard deviation, or of one seed the bootstrap's error."""
-    cells = []
-    for key in (
-        "tau",
-        "spearman",
-        "tau_top_half",
-        "tau_top_tenth",
-        "tau_from_90",
-        "tau_bands",
-        "tau_under_cap",
-        "precision_top_percent",
-    ):
-        if key not in found[0]:
+    cells = [name, score, f"{found[0]['networks']:,}", f"{len(found)}", *costs]
+    for key in columns:
+        if key not in found[0]:  # by a call without a cap
             cells.append("")
             continue
         values = [entry[key] for entry in found]
         error = statistics.stdev(values) if len(values) > 1 else found[0]["errors"][key]
         cells.append(f"{mean(values):.3f} ({error:.3f})")
-    picks = [
-        ", ".join(f"{100 * entry[kind]['accuracy']:.2f} ({entry[kind]['rank']})" for entry in found if entry[kind])
-        for kind in ("pick", "pick_under_cap")
-    ]
-    return f"| {name} | {score} | {found[0]['networks']:,} | {len(found)} | {costs} | {' | '.join([*cells, *picks])} |"
+    for kind in ("pick", "pick_under_cap"):
+        picks = [entry[kind] for entry in found if entry[kind]]
+        accuracies = [100 * pick["accuracy"] for pick in picks]
+        if len(picks) > FEW:
+            cells.append(f"{mean(accuracies):.2f}, sd {statistics.stdev(accuracies):.2f}")
+        elif picks:
+            cells.append(", ".join(f"{a:.2f} ({pick['rank']})" for a, pick in zip(accuracies, picks, strict=True)))
+    return f"| {' | '.join(cells)} |"
 
 
 def mean(values: Iterable[float]) -> float:

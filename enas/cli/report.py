@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import click
 
-from enas.cli import repeat
+from enas.cli import options, repeat
 from enas.cli.run import KIND as RUN
 from enas.cli.run import begun_run
 from enas.cli.searches import KIND as SEARCHES
@@ -26,6 +26,7 @@ NAME = "report.html"
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help=f"the page (default: RUN/{NAME})")
+@options.own_space
 def report(run: Path, output: Path | None) -> None:
     """Write what a run has found, how sure that is and how to repeat it as one HTML page that needs no network.
 
