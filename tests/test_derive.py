@@ -109,7 +109,8 @@ def test_derived_again_within_a_limit(source: Path, tmp_path: Path) -> None:
 
 
 def test_the_default_folder_and_the_printed_settings(source: Path) -> None:
-    printed = enas("derive", source, "--target", "params=5e3", "--print-config").output
+    printed = enas("derive", source, "--target", "params=5e3", "--criterion", "vote", "--print-config").output
+    assert 'criterion = "vote"' in printed
     assert f'source = "{source}"' in printed and "target_params = 5000.0" in printed
     assert enas("derive", source, "--searcher", "random").exit_code == 0
     (folder,) = source.glob("derive-*")

@@ -12,7 +12,7 @@ from enas.cli import options
 from enas.cli.output import print_search_result
 from enas.cli.search import cost_options, of_costs
 from enas.cli.stopping import interruptible
-from enas.config import SEARCHERS
+from enas.config import CRITERIA, SEARCHERS
 from enas.errors import UserError
 from enas.work.doing import work
 from enas.work.jobs import searching
@@ -25,6 +25,7 @@ from enas.work.targets import with_shared_weights
 @cost_options
 @click.option("--profile", help="file of enas profile, by which latencies are predicted (default: the run's)")
 @click.option("--searcher", type=click.Choice(SEARCHERS), help="what proposes architectures (default: the run's)")
+@click.option("--criterion", type=click.Choice(CRITERIA), help="what the best are chosen by (default: the run's)")
 @click.option("--epochs", type=int, help="epochs of the controller (default: as many as it had in the run)")
 @click.option("--seed", type=int, help="seed of every random draw (default: the run's)")
 @click.option("--device", help="auto, cpu, cuda, cuda:N or mps (default: the run's)")
@@ -40,6 +41,7 @@ def derive(
     targets: tuple[str, ...],
     profile: str | None,
     searcher: str | None,
+    criterion: str | None,
     epochs: int | None,
     seed: int | None,
     device: str | None,
@@ -58,7 +60,9 @@ def derive(
     if not (run / "result.json").exists():
         raise UserError(f"{run} must be a finished search, but it has no result; go on: enas search --resume {run}")
     given = {"searcher": searcher, "epochs": epochs, "seed": seed, "device": device}
-    typed = [*of_costs(limits, targets), *([f"objective.profile={profile}"] if profile else []), *assignments]
+    options_typed = {"objective.profile": profile, "derive.criterion": criterion}
+    typed = [f"{path}={value}" for path, value in options_typed.items() if value is not None]
+    typed = [*of_costs(limits, targets), *typed, *assignments]
     run_config = config.from_text(again(found, run, bool(limits or targets), given), typed)
     if print_config:
         click.echo(options.to_toml(config.to_dict(run_config)))

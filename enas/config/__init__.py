@@ -15,6 +15,7 @@ from enas.config.presets import PRESETS, judged_alone
 from enas.config.searchers import SEARCHERS, ControllerConfig, EvolutionConfig, LocalSearchConfig, TpeConfig
 from enas.config.settings import (
     COSTS,
+    CRITERIA,
     LIMIT,
     TARGET,
     AuditConfig,
@@ -43,6 +44,7 @@ __all__ = [
     "AuditConfig",
     "Budget",
     "COSTS",
+    "CRITERIA",
     "ChainOptions",
     "ControllerConfig",
     "CustomOptions",

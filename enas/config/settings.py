@@ -23,6 +23,7 @@ from enas.errors import UserError
 LEAST_AUDITED = 10  # networks below which the interval of a rank correlation says nothing
 COSTS = ("params", "macs", "latency_ms")  # of a network, that a search can heed
 LIMIT, TARGET = "limit_", "target_"  # how the names of the settings begin that limit them, or pull towards a value
+CRITERIA = ("own", "vote", "effects")  # that finalists are chosen by
 EVALUATORS = ("shared-weights", "full-training", "table")
 
 
@@ -169,7 +170,7 @@ class DeriveConfig(Checked):
         "what the best are chosen by: each architecture's own reward (own), the mean of its ranks by loss and by "
         "naswot, which needs no training (vote), or the sum of its choices' effects on the loss, as uniform "
         "architectures of high loss show them (effects)",
-        choices=("own", "vote", "effects"),
+        choices=CRITERIA,
         option="--criterion",
     )
     effects_from: int = setting(1000, "criterion effects: uniform architectures that are scored for it", low=10)
