@@ -29,12 +29,12 @@ from numpy.typing import NDArray
 from enas import config, spaces
 from enas.cost import cost
 from enas.evaluators import Table
+from enas.jobs.targets import read_result
 from enas.plan import TRAINING_COST
 from enas.records import student_t
 from enas.runtime import versions
 from enas.spaces import SearchSpace
 from enas.tables import TrueAccuracies, load_table
-from enas.work.targets import read_result
 
 RIVALS = ("reinforce", "evolution", "random")
 NETWORKS = 1000  # that a searcher may look up

@@ -18,10 +18,10 @@ from enas import audit, checkpoint, spaces
 from enas.audit import Tau, rank_correlation, spread_places
 from enas.config import AuditConfig, SearchConfig
 from enas.graph import signature
+from enas.jobs.targets import restored
 from enas.runs import RunFolder
 from enas.scoring import ProxyScores
 from enas.spaces import Architecture
-from enas.work.targets import restored
 from tests.test_cli import TINY_OPTIONS, enas, fails
 from tests.test_report import reported
 from tests.toys import all_archs

@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from enas import config, spaces
 from enas.config import ChainOptions, SearchConfig
-from enas.work.targets import read_result
+from enas.jobs.targets import read_result
 from tests.test_cli import RETRAIN, enas, fails
 from tests.test_search import TINY
 from tests.test_show import svg_texts

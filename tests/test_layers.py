@@ -60,7 +60,7 @@ LEVELS = (
         "report",
     ),
     ("export",),
-    ("work",),
+    ("jobs",),
     ("cli", "__main__", "api"),
     ("",),
     ("examples",),  # written as users write, with `from enas import ...`

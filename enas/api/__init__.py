@@ -1,6 +1,6 @@
 """The engine from Python, as from a notebook: `import enas; run = enas.search("photos", limit={"macs": 5e7})`.
 
-Everything goes through what the command line goes through (`enas.work`): the same settings, checks and run folders, so
+Everything goes through what the command line goes through (`enas.jobs`): the same settings, checks and run folders, so
 a run that was begun here goes on there, and the other way round. Interrupting the kernel is Ctrl-C: the step at hand
 ends, the state is saved, and KeyboardInterrupt says how to go on.
 

@@ -12,10 +12,10 @@ from enas.api.given import Data, Space, data_of, flat, objective_of, own_space, 
 from enas.api.run import Run, retrained, searched
 from enas.config import PRESETS, SearchConfig
 from enas.errors import UserError
+from enas.jobs.settings import composed, costs_of_retrained, folder_name
+from enas.jobs.targets import default_folder, recipe
 from enas.runs import RunFolder
 from enas.spaces import Architecture
-from enas.work.settings import composed, costs_of_retrained, folder_name
-from enas.work.targets import default_folder, recipe
 
 SETTLED = ("device", "precision", "threads")  # by circumstances when a run begins
 

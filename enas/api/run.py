@@ -21,14 +21,14 @@ from enas.config import PRESETS, RetrainConfig, SearchConfig
 from enas.cost import cost
 from enas.errors import UserError
 from enas.interrupts import Stopped
+from enas.jobs.auditing import audit_is_due, with_audit
+from enas.jobs.doing import Job, work
+from enas.jobs.settings import again
+from enas.jobs.targets import Config, Result, read_result, retrain_base, with_shared_weights
+from enas.jobs.training import retraining, searching
 from enas.retraining import MODEL, load_model
 from enas.runs import CONFIG, RunFolder
 from enas.spaces import Architecture, SearchSpace
-from enas.work.auditing import audit_is_due, with_audit
-from enas.work.doing import Job, work
-from enas.work.jobs import retraining, searching
-from enas.work.settings import again
-from enas.work.targets import Config, Result, read_result, retrain_base, with_shared_weights
 
 if TYPE_CHECKING:
     from enas.network import Network

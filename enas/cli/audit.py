@@ -14,8 +14,8 @@ from enas.cli.output import print_audit
 from enas.cli.stopping import heard
 from enas.errors import UserError
 from enas.interrupts import Stopped
-from enas.work.auditing import audited
-from enas.work.targets import with_shared_weights
+from enas.jobs.auditing import audited
+from enas.jobs.targets import with_shared_weights
 
 NETWORKS = 16  # where the search was not asked for an audit
 

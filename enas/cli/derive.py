@@ -14,10 +14,10 @@ from enas.cli.search import cost_options, of_costs
 from enas.cli.stopping import interruptible
 from enas.config import CRITERIA, SEARCHERS
 from enas.errors import UserError
-from enas.work.doing import work
-from enas.work.jobs import searching
-from enas.work.settings import again
-from enas.work.targets import with_shared_weights
+from enas.jobs.doing import work
+from enas.jobs.settings import again
+from enas.jobs.targets import with_shared_weights
+from enas.jobs.training import searching
 
 
 @click.command()

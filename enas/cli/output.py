@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from enas.config import CustomOptions
+from enas.jobs.lines import reading
 from enas.report.words import duration
-from enas.work.lines import reading
 
 CLASSES = 10  # that are named of many
 UNBALANCED = 1.5  # from this ratio of the largest class to the smallest on the mean over classes is told too

@@ -12,8 +12,8 @@ from enas import config, spaces
 from enas.cli import options
 from enas.config import PRESETS, SEARCHABLE, CustomOptions, DataConfig, RunConfig
 from enas.errors import UserError
+from enas.jobs.targets import existing, read_result
 from enas.spaces import SearchSpace, source
-from enas.work.targets import existing, read_result
 
 if TYPE_CHECKING:
     from enas.graph import Graph

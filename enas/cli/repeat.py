@@ -17,9 +17,9 @@ from enas.cli.run import planned_retraining
 from enas.cli.search import search_settings
 from enas.config import RetrainConfig, SearchConfig
 from enas.errors import UserError
+from enas.jobs.settings import costs_of_retrained
+from enas.jobs.targets import recipe, retrain_base
 from enas.report.what import Repeat
-from enas.work.settings import costs_of_retrained
-from enas.work.targets import recipe, retrain_base
 
 FILE = "repeat.toml"
 Assignments = tuple[str, ...]

@@ -15,10 +15,10 @@ from enas.cli.searches import KIND as SEARCHES
 from enas.cli.searches import begun_seeds
 from enas.config import RetrainConfig, SearchConfig
 from enas.errors import UserError
+from enas.jobs.auditing import audit_is_due
+from enas.jobs.lines import reading
+from enas.jobs.targets import read_result
 from enas.report.what import Searched, Several, Trained
-from enas.work.auditing import audit_is_due
-from enas.work.lines import reading
-from enas.work.targets import read_result
 
 NAME = "report.html"
 

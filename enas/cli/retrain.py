@@ -12,9 +12,9 @@ from enas.cli import options
 from enas.cli.output import print_retrain_result
 from enas.cli.stopping import interruptible, resumed
 from enas.config import RetrainConfig
-from enas.work.doing import work
-from enas.work.jobs import retraining
-from enas.work.targets import REFERENCES, retrain_base
+from enas.jobs.doing import work
+from enas.jobs.targets import REFERENCES, retrain_base
+from enas.jobs.training import retraining
 
 
 @click.command()

@@ -15,11 +15,11 @@ from enas.cli.search import search_options, search_settings
 from enas.cli.stopping import interruptible
 from enas.config import RetrainConfig, RunConfig, SearchConfig
 from enas.errors import UserError
-from enas.work.auditing import with_audit
-from enas.work.doing import Job, Place, Ready, begun, in_places_of, work
-from enas.work.jobs import retraining, searching
-from enas.work.settings import costs_of_retrained
-from enas.work.targets import REFERENCES, for_network, recipe
+from enas.jobs.auditing import with_audit
+from enas.jobs.doing import Job, Place, Ready, begun, in_places_of, work
+from enas.jobs.settings import costs_of_retrained
+from enas.jobs.targets import REFERENCES, for_network, recipe
+from enas.jobs.training import retraining, searching
 
 if TYPE_CHECKING:
     from enas.data import DataSet

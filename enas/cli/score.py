@@ -14,9 +14,9 @@ from enas.cli import options
 from enas.cli.output import print_table
 from enas.config import SearchConfig, SpaceOptions
 from enas.errors import UserError
+from enas.jobs.lines import data_line, runtime_line
+from enas.jobs.targets import restored, with_shared_weights
 from enas.spaces import Architecture
-from enas.work.lines import data_line, runtime_line
-from enas.work.targets import restored, with_shared_weights
 
 
 @click.command()

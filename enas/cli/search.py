@@ -15,12 +15,12 @@ from enas.cli.searches import begun_seeds, search_seeds
 from enas.cli.stopping import interruptible, resumed
 from enas.config import COSTS, LIMIT, SEARCHABLE, TARGET, SearchConfig
 from enas.errors import UserError
+from enas.jobs.auditing import with_audit
+from enas.jobs.doing import work
+from enas.jobs.settings import composed, costs_of_retrained, folder_name
+from enas.jobs.targets import default_folder, recipe
+from enas.jobs.training import searching
 from enas.spaces import source
-from enas.work.auditing import with_audit
-from enas.work.doing import work
-from enas.work.jobs import searching
-from enas.work.settings import composed, costs_of_retrained, folder_name
-from enas.work.targets import default_folder, recipe
 
 
 def cost_options(command: Callable[..., Any]) -> Callable[..., Any]:

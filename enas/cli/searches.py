@@ -14,12 +14,12 @@ from enas import config
 from enas.cli.output import print_table
 from enas.config import SearchConfig
 from enas.errors import UserError
+from enas.jobs.auditing import with_audit
+from enas.jobs.doing import begun, check_images, work
+from enas.jobs.lines import reading
+from enas.jobs.targets import start
+from enas.jobs.training import searching
 from enas.report.words import duration
-from enas.work.auditing import with_audit
-from enas.work.doing import begun, check_images, work
-from enas.work.jobs import searching
-from enas.work.lines import reading
-from enas.work.targets import start
 
 KIND = "searches"
 SHORT = {  # what a search's own line says, and in what words

@@ -16,9 +16,9 @@ from enas.cli.profile import costs
 from enas.cli.searches import show_searches
 from enas.config import RetrainConfig, SearchConfig
 from enas.errors import UserError
+from enas.jobs.lines import reading
+from enas.jobs.targets import Result, existing, read_result
 from enas.spaces import Architecture, SearchSpace
-from enas.work.lines import reading
-from enas.work.targets import Result, existing, read_result
 
 
 @click.command()

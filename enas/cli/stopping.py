@@ -14,8 +14,8 @@ import click
 from enas import config
 from enas.errors import UserError
 from enas.interrupts import Stopped, Terminated
-from enas.work.auditing import audit_is_due
-from enas.work.targets import Config
+from enas.jobs.auditing import audit_is_due
+from enas.jobs.targets import Config
 
 
 def resumed(default: Config, path: Path, fields: Mapping[str, Any], others: Iterable[Any]) -> Config:

@@ -13,9 +13,9 @@ from enas import config
 from enas.config import SearchConfig
 from enas.errors import UserError
 from enas.interrupts import Stopped, StopRequest
+from enas.jobs.lines import data_line, reading, runtime_line
+from enas.jobs.targets import Config, read_result, start
 from enas.report.words import duration
-from enas.work.lines import data_line, reading, runtime_line
-from enas.work.targets import Config, read_result, start
 
 if TYPE_CHECKING:
     from enas.data import DataSet

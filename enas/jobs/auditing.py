@@ -7,9 +7,9 @@ from typing import Any
 
 from enas.config import SearchConfig
 from enas.interrupts import Stopped, StopRequest
-from enas.work.doing import say
-from enas.work.lines import data_line, runtime_line
-from enas.work.targets import read_result, restored
+from enas.jobs.doing import say
+from enas.jobs.lines import data_line, runtime_line
+from enas.jobs.targets import read_result, restored
 
 
 def audit_is_due(path: Path) -> bool:

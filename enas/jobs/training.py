@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from enas import spaces
 from enas.config import RetrainConfig, SearchConfig
-from enas.work.doing import OnWork, Place, Ready
-from enas.work.judging import judging
+from enas.jobs.doing import OnWork, Place, Ready
+from enas.jobs.judging import judging
 
 if TYPE_CHECKING:
     from enas.interrupts import StopRequest

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from enas import config, spaces
 from enas.config import PRESETS, CustomOptions, RetrainConfig, SearchConfig
 from enas.errors import UserError
+from enas.jobs.lines import precision
 from enas.spaces import Architecture, SearchSpace, source
-from enas.work.lines import precision
 
 if TYPE_CHECKING:
     from enas.data import DataSet

@@ -3,7 +3,7 @@
 settings.py    the configuration of a search, from preset, space and what the user changes
 targets.py     runs, results, architectures, devices and images, all checked
 doing.py       what is done with a run folder: begin or continue, forecast, progress, records
-jobs.py        the jobs: a search, a retraining; judging.py is a search without shared weights
+training.py    a search with shared weights, a retraining; judging.py: a search without shared weights
 auditing.py    the audit of a finished search
 lines.py       what is said of them, in a few words
 """

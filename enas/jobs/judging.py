@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from enas import spaces
 from enas.config import SearchConfig
-from enas.work.doing import OnWork, Place, Ready
+from enas.jobs.doing import OnWork, Place, Ready
 
 if TYPE_CHECKING:
     from enas.interrupts import StopRequest
