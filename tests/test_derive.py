@@ -117,6 +117,10 @@ def test_the_default_folder_and_the_printed_settings(source: Path) -> None:
     assert result(folder)["config"]["searcher"] == "random"
     again = enas("derive", folder, "--limit", "params=5e3", "--print-config").output
     assert f'source = "{source}"' in again  # not the copy, which may be gone one day
+    settings = json.loads((folder / "config.json").read_text())
+    settings["weights"]["source"] = str(source / "gone")
+    (folder / "config.json").write_text(json.dumps(settings))
+    assert f'source = "{folder}"' in enas("derive", folder, "--limit", "params=5e3", "--print-config").output
 
 
 @pytest.mark.parametrize("stop_after", [1, 3])

@@ -103,11 +103,14 @@ def _in_table_space(run_config: SearchConfig, wanted: str | None) -> SearchConfi
 
 def again(found: SearchConfig, run: Path, other_costs: bool, given: dict[str, Any]) -> SearchConfig:
     """The run's configuration for a search with its shared weights. other_costs: its limits and targets do not stay."""
+    trained = found.weights.source
+    if trained is None or not Path(trained).is_dir():  # where the weights' first run is gone, this one has a copy
+        trained = str(run)
     learning = found.epochs - found.controller.warmup_epochs if found.learns else 1
     changes: dict[str, Any] = {
         "budget": None,
         "epochs": max(1, learning),
-        "weights": {"source": os.path.abspath(found.weights.source or run), "sampling": "independent"},
+        "weights": {"source": os.path.abspath(trained), "sampling": "independent"},
         "controller": {"warmup_epochs": 0},
         "audit": {"networks": 0},
     }
