@@ -17,6 +17,8 @@ import pytest
 import torch
 
 import enas
+from enas import config
+from enas.api.calls import _as_begun
 from enas.config import DataConfig, RetrainConfig, SearchConfig
 from enas.data import keep_arrays, load
 from enas.phases import Search
@@ -121,6 +123,16 @@ def test_interrupted_and_resumed(tmp_path: Path, capfd: pytest.CaptureFixture[st
     assert capfd.readouterr().err == ""
     assert finished.text == found.text  # as if it had never stopped
     assert enas.load(path).resume(progress=False).text == found.text
+
+
+def test_a_budget_excuses_only_the_sizes_that_it_decides() -> None:
+    begun = config.update(SearchConfig(), {"budget": "40m", "epochs": 7, "seed": 1, "weights": {"steps": 50}})
+    wanted = config.update(SearchConfig(), {"budget": "40m", "seed": 1})
+    assert _as_begun(wanted, begun, Path("run")) == begun
+    with pytest.raises(enas.UserError, match="its seed is 1 instead of 2"):
+        _as_begun(config.update(wanted, {"seed": 2}), begun, Path("run"))
+    with pytest.raises(enas.UserError, match="its budget is '40m' instead of '2h'"):
+        _as_begun(config.update(wanted, {"budget": "2h", "epochs": 7, "weights": {"steps": 50}}), begun, Path("run"))
 
 
 def test_a_class_is_a_space_too(tmp_path: Path) -> None:

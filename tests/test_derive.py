@@ -123,6 +123,17 @@ def test_the_default_folder_and_the_printed_settings(source: Path) -> None:
     assert f'source = "{folder}"' in enas("derive", folder, "--limit", "params=5e3", "--print-config").output
 
 
+def test_a_limit_is_about_the_network_that_the_preset_retrains(source: Path, tmp_path: Path) -> None:
+    """As `enas search --limit` has it, also where the run itself had no limit."""
+    (tmp_path / "run").mkdir()
+    for name in ("config.json", "result.json", "checkpoint.pt"):
+        (tmp_path / "run" / name).write_bytes((source / name).read_bytes())
+    settings = json.loads((source / "config.json").read_text()) | {"preset": "cifar10-macro"}
+    (tmp_path / "run" / "config.json").write_text(json.dumps(settings))
+    printed = enas("derive", tmp_path / "run", "--limit", "macs=1e9", "--print-config").output
+    assert "\nlimit_macs = 1000000000.0\n" in printed and "\nwidth = 96\n" in printed
+
+
 @pytest.mark.parametrize("stop_after", [1, 3])
 def test_resumed_equals_uninterrupted(source: Path, digits: DataSet, tmp_path: Path, stop_after: int) -> None:
     again = tiny(f"weights.source={source}", "controller.warmup_epochs=0", "epochs=2")

@@ -17,6 +17,8 @@ from enas.jobs.targets import default_folder, recipe
 from enas.runs import RunFolder
 from enas.spaces import Architecture
 
+# what a budget decides
+BUDGETED = ("epochs", "controller.warmup_epochs", "controller.updates", "weights.steps", "weights.schedule", "derive.")
 SETTLED = ("device", "precision", "threads")  # by circumstances when a run begins
 
 
@@ -107,15 +109,15 @@ def _as_begun(wanted: SearchConfig, stored: SearchConfig, path: Path) -> SearchC
     wanted one; sizes that a budget decided are the run's own."""
     places = {name: getattr(wanted.data, name) for name in ("name", "folder")}
     moved: SearchConfig = config.update(stored, {"data": places, "table": wanted.table})
-    if wanted.budget is None or stored.budget != wanted.budget:
-        settled = {name: getattr(moved, name) for name in SETTLED}
-        ours, theirs = (flat(config.to_dict(config.update(one, settled))) for one in (wanted, moved))
-        ours["space.source"] = theirs.get("space.source")  # a file is told by its content
-        other = [name for name in ours if ours[name] != theirs.get(name)]
-        if other:
-            raise UserError(
-                f"{path} must hold a run with these settings to go on with, but its {other[0]} is "
-                f"{theirs.get(other[0])!r} instead of {ours[other[0]]!r}; call enas.load({str(path)!r}).resume(), or "
-                "give another output"
-            )
+    settled = {name: getattr(moved, name) for name in SETTLED}
+    ours, theirs = (flat(config.to_dict(config.update(one, settled))) for one in (wanted, moved))
+    ours["space.source"] = theirs.get("space.source")  # a file is told by its content
+    decided = BUDGETED if wanted.budget is not None and wanted.budget == stored.budget else ()
+    other = [name for name in ours if ours[name] != theirs.get(name) and not name.startswith(decided)]
+    if other:
+        raise UserError(
+            f"{path} must hold a run with these settings to go on with, but its {other[0]} is "
+            f"{theirs.get(other[0])!r} instead of {ours[other[0]]!r}; call enas.load({str(path)!r}).resume(), or "
+            "give another output"
+        )
     return moved

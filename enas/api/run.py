@@ -23,8 +23,8 @@ from enas.errors import UserError
 from enas.interrupts import Stopped
 from enas.jobs.auditing import audit_is_due, with_audit
 from enas.jobs.doing import Job, work
-from enas.jobs.settings import again
-from enas.jobs.targets import Config, Result, read_result, retrain_base, with_shared_weights
+from enas.jobs.settings import again, costs_of_retrained
+from enas.jobs.targets import Config, Result, read_result, recipe, retrain_base, with_shared_weights
 from enas.jobs.training import retraining, searching
 from enas.retraining import MODEL, load_model
 from enas.runs import CONFIG, RunFolder
@@ -114,6 +114,7 @@ class Run:
         begin = again(found, self.path, bool(limit or target), {})
         begin = config.update(begin, {"objective": objective_of(limit, target)})
         run_config = config.update(begin, settings)
+        run_config = costs_of_retrained(run_config, recipe(run_config))
         config.check(run_config)
         path = Path(output) if output is not None else self.path / f"derive-{time.strftime('%Y%m%d-%H%M%S')}"
         return searched(run_config, path, False, progress)

@@ -15,8 +15,8 @@ from enas.cli.stopping import interruptible
 from enas.config import CRITERIA, SEARCHERS
 from enas.errors import UserError
 from enas.jobs.doing import work
-from enas.jobs.settings import again
-from enas.jobs.targets import with_shared_weights
+from enas.jobs.settings import again, costs_of_retrained
+from enas.jobs.targets import recipe, with_shared_weights
 from enas.jobs.training import searching
 
 
@@ -64,6 +64,7 @@ def derive(
     typed = [f"{path}={value}" for path, value in options_typed.items() if value is not None]
     typed = [*of_costs(limits, targets), *typed, *assignments]
     run_config = config.from_text(again(found, run, bool(limits or targets), given), typed)
+    run_config = costs_of_retrained(run_config, recipe(run_config))
     if print_config:
         click.echo(options.to_toml(config.to_dict(run_config)))
         return
