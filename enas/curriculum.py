@@ -19,7 +19,8 @@ BLOCK = 512  # training steps whose architectures are drawn together
 
 
 class Curriculum:
-    """The architectures of every training step of a search. They follow from the seed, the epoch and the step alone."""
+    """The architectures of every training step of a search. They follow from the seed, the epoch, the number of steps in
+    it and, after warm-up, the searcher's state."""
 
     def __init__(self, state: Search) -> None:
         self.state = state

@@ -1,4 +1,4 @@
-"""The two jobs of `work`: a search, and the training of one architecture."""
+"""The two jobs that train: a search, and the training of one architecture."""
 
 from __future__ import annotations
 

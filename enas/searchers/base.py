@@ -87,7 +87,7 @@ def allowed(
 ) -> list[Architecture]:
     """n architectures of draw(k), which gives k, that stay within the space's limits: others are drawn instead.
 
-    Where TRIES rounds find too few, the last ones are some that do not, changed until they do. What is kept has the
+    Where TRIES rounds find too few, the last ones are some that do not, changed until they do. What is drawn has the
     distribution of `draw` under the condition that it is allowed: log-probabilities are too small by one number,
     which cancels where advantages of a batch have the mean 0.
     """
