@@ -19,8 +19,8 @@ BLOCK = 512  # training steps whose architectures are drawn together
 
 
 class Curriculum:
-    """The architectures of every training step of a search. They follow from the seed, the epoch, the number of steps in
-    it and, after warm-up, the searcher's state."""
+    """The architectures of every training step of a search. They follow from the seed, the epoch, its number of
+    steps and, after warm-up, the searcher's state."""
 
     def __init__(self, state: Search) -> None:
         self.state = state

@@ -42,7 +42,7 @@ def search(
     space: a name; a space of your own, as its class or as "path/to/file.py:MySpace"; or a table of its settings such
         as {"name": "macro", "layers": 8} or {"source": MySpace, "arguments": {"blocks": 3}}.
     preset: sizes and budgets to start from. output: the run folder (default: runs/<date>-<space>).
-    limit, target: most that a network may cost, or what it should cost, by params, macs and, with a profile, latency_ms.
+    limit, target: most that a network may cost, or what it should cost, by params, macs or (by a profile) latency_ms.
     resume: where there is a run with these settings in `output`, go on with it, or return it if it is finished.
     progress: whether standard error, or the notebook, shows a line on the run and a progress bar.
     settings: any setting, by its name as `enas search --print-config` prints it: epochs=20, budget="40m",
