@@ -6,9 +6,9 @@
 A recipe is a name and settings of `enas search`. Each of --seeds supernets is trained on uniform architectures within
 the budget; then all different networks of the table, or --networks of them, drawn once for all recipes, are scored on
 the validation images, and the scores compared with the true test accuracies, beside what needs no supernet. The effects
-of choices (enas/effects.py) are fitted to those scores and judge all of the table; a vote of loss and naswot judges as
-many networks as --zero-cost says. Nothing that the table says reaches the training. Continues where it stopped; later
-calls add recipes to OUT/ranking.json. Ends with the README's table and OUT/RECIPE.png.
+of choices (enas/effects.py) are fitted to those scores and judge all of the table; a vote of loss and zero-cost proxies
+judges as many networks as --zero-cost says. Nothing that the table says reaches the training. Continues where it
+stopped; later calls add recipes to OUT/ranking.json. Ends with the README's table and OUT/RECIPE.png.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ import numpy as np
 import torch
 from commands import check_settings, enas, scored
 from correlation import Floats, figures, resampled
-from scipy.stats import rankdata
 from timing import earlier
 from zerocost import zero_cost as zero_cost_proxies
 
@@ -38,6 +37,7 @@ from enas.errors import UserError
 from enas.runtime import generator, versions
 from enas.spaces import Architecture
 from enas.tables import TrueAccuracies, load_table
+from enas.zero_cost import vote
 
 NAME = re.compile(r"[\w-]+")  # of a recipe, which names a folder
 ZERO_COST_IMAGES = 64
@@ -129,8 +129,7 @@ def main(
         }
         if free:
             loss = found["proxy_loss"][np.searchsorted(positions, few)]
-            vote = rankdata(-loss) + rankdata(free["naswot"])
-            rankings["vote"] = summary(table, few, vote, most, seed)
+            rankings["vote"] = summary(table, few, vote(loss, **free), most, seed)
         runs.append({"seed": seed, "flops": result["flops"], "time_s": result["elapsed_s"], "scores": rankings})
     report.setdefault("recipes", {})[recipe] = {"settings": settings, "preset": preset, "budget": budget, "runs": runs}
     (output / "ranking.json").write_text(json.dumps(report, indent=2) + "\n")

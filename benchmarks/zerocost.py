@@ -1,9 +1,4 @@
-"""Zero-cost proxies: what ranks networks before any training, from their first weights and a few images.
-
-naswot    enas/naswot.py
-synflow   sum over all weights of |weight * gradient|, for an input of ones and weights made positive, without batch
-          norm (Tanaka et al. 2020; as a score of architectures, Abdelfattah et al. 2021); here its logarithm
-"""
+"""The zero-cost proxies of enas/zero_cost.py for many architectures, kept in a file."""
 
 from __future__ import annotations
 
@@ -12,19 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from correlation import Floats
 from torch import Tensor
 from tqdm import tqdm
 
 from enas import spaces
 from enas.checkpoint import read_json, write_json
-from enas.kernels import plain_kernels
-from enas.naswot import naswot
 from enas.network import Network
 from enas.records import finite
 from enas.runtime import generator
 from enas.spaces import Architecture, SearchSpace
+from enas.zero_cost import naswot, synflow
 
 SAVE_EVERY = 50  # networks
 
@@ -39,8 +32,7 @@ def zero_cost(space: SearchSpace, archs: Sequence[Architecture], images: Tensor,
     todo = [(text, arch) for text, arch in zip(texts, archs, strict=True) if text not in known]
     for done, (text, arch) in enumerate(tqdm(todo, desc="zero-cost proxies", disable=not todo), start=1):
         network = Network(space.graph(arch), generator(0, f"zero-cost/{text}"))
-        before = naswot(network, images)  # the other one changes the weights
-        known[text] = finite({"naswot": before, "synflow": synflow(network, images)})
+        known[text] = finite({"synflow": synflow(network, images), "naswot": naswot(network, images)})
         if done % SAVE_EVERY == 0 or done == len(todo):
             write_json(path, known)
     rows = [known[text] for text in texts]
@@ -48,16 +40,3 @@ def zero_cost(space: SearchSpace, archs: Sequence[Architecture], images: Tensor,
         name: np.array([-math.inf if row[name] is None else row[name] for row in rows], dtype=float)
         for name in ("naswot", "synflow")
     }
-
-
-def synflow(network: Network, images: Tensor) -> float:
-    """Logarithm of the score; minus infinity where nothing gets through. Changes the network's weights."""
-    network.eval()  # batch norm by its first running statistics: it leaves its input as it is
-    with torch.no_grad():
-        for weight in network.parameters():
-            weight.abs_()
-    network.double().zero_grad()
-    with plain_kernels():
-        network(torch.ones_like(images[:1], dtype=torch.float64)).sum().backward()
-    score = sum((w.detach() * w.grad).abs().sum().item() for w in network.parameters() if w.grad is not None)
-    return math.log(score) if score > 0 else -math.inf

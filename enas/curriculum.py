@@ -59,4 +59,4 @@ class Curriculum:
         """The architecture of the most multiply-accumulates, as far as climbing finds it."""
         space, macs = self.state.whole, self.state.macs
         starts = searchers.uniform(space, LARGEST_STARTS, self.state.draws("largest"))
-        return searchers.climbed(space, max(starts, key=macs), macs)
+        return searchers.climbed(space, max(starts, key=macs), lambda archs: [macs(arch) for arch in archs])

@@ -10,14 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from enas import checkpoint, finalists, searchers, spaces
 from enas.data import random_batch
 from enas.effects import Effects
 from enas.graph import signature
-from enas.naswot import naswot
 from enas.network import Network
 from enas.objective import Scores
 from enas.pareto import best_known
@@ -29,10 +27,12 @@ from enas.runtime import generator
 from enas.scoring import ProxyScores
 from enas.spaces import Architecture, LimitedSpace, SearchSpace
 from enas.training import Batch
+from enas.zero_cost import naswot, synflow, vote
 
+SYNFLOW_IMAGES = 3  # its one image there and back costs about as much as three forward passes
 SCORED_TOGETHER = 8  # architectures between two chances to save
 EFFECTS_TOGETHER = 64  # the same on fewer images
-KEPT = ("effects", "naswot")  # of what was found out to choose: an audit asks again
+KEPT = ("effects", "untrained")  # of what was found out to choose: an audit asks again
 
 
 def derive(state: Search) -> Iterator[Record]:
@@ -104,11 +104,8 @@ def criteria(
     if criterion == "effects":
         return {"effects": (effects or _measured_effects(state)).predict(archs).tolist()}
     if criterion == "vote":
-        from scipy.stats import rankdata  # takes half a second to import
-
         untrained = _untrained(state, archs)
-        ranks = [rankdata(values, nan_policy="omit") for values in (-scores.known_loss.numpy(), np.array(untrained))]
-        return {"naswot": untrained, "vote": np.nan_to_num((ranks[0] + ranks[1]) / (2 * len(archs))).tolist()}
+        return {**untrained, "vote": vote(scores.known_loss.numpy(), **untrained).tolist()}
     return {}
 
 
@@ -129,8 +126,8 @@ def _best(space: SearchSpace, effects: Effects, archs: list[Architecture], count
     """
     start = archs[int(effects.predict(archs).argmax())]
     at_once = 2 if isinstance(space, LimitedSpace) else 1
-    best = searchers.climbed(space, start, lambda arch: effects.predict([arch]).item(), at_once)
-    near = [best, *searchers.near(space, best, 2)]
+    best = searchers.climbed(space, start, lambda archs: effects.predict(archs).tolist(), at_once)
+    near = list(dict.fromkeys([best, *searchers.near(space, best, 2)]))
     networks: dict[str, Architecture] = {}
     for i in effects.predict(near).argsort(descending=True, stable=True).tolist():
         if len(networks) < count and spaces.allows(space, near[i]):
@@ -138,21 +135,21 @@ def _best(space: SearchSpace, effects: Effects, archs: list[Architecture], count
     return list(networks.values())
 
 
-def _untrained(state: Search, archs: list[Architecture]) -> list[float]:
-    """What naswot says of each architecture: of weights that follow from the run's seed and its text."""
-    done: dict[str, float] = state.derived.setdefault("naswot", {})
+def _untrained(state: Search, archs: list[Architecture]) -> dict[str, list[float]]:
+    """What zero-cost proxies say of each architecture: of weights that follow from the run's seed and its text."""
+    done: dict[str, dict[str, float]] = state.derived.setdefault("untrained", {})
     images, _ = random_batch(state.train, NASWOT_IMAGES, state.data.mean, state.data.std, state.draws("naswot images"))
     texts = [spaces.to_text(state.space, arch) for arch in archs]
     for text, arch in zip(texts, archs, strict=True):
         if text in done:
             continue
         graph = state.evaluator.graph(arch)
-        network = Network(graph, generator(state.config.seed, f"naswot/{text}")).to(state.runtime.device)
-        done[text] = naswot(network, images)
-        state.evaluator.macs += len(images) * state.macs(arch)
+        network = Network(graph, generator(state.config.seed, f"untrained/{text}")).to(state.runtime.device)
+        done[text] = {"synflow": synflow(network, images), "naswot": naswot(network, images)}  # the latter moves it
+        state.evaluator.macs += (len(images) + SYNFLOW_IMAGES) * state.macs(arch)
         state.report(Work(scoring=len(images)))
         state.keeper.tick()
-    return [done[text] for text in texts]
+    return {name: [done[text][name] for text in texts] for name in ("naswot", "synflow")}
 
 
 def _score(state: Search, archs: list[Architecture]) -> Scores:
@@ -162,18 +159,16 @@ def _score(state: Search, archs: list[Architecture]) -> Scores:
 
 def _scored(state: Search, name: str, archs: list[Architecture], batches: list[Batch], together: int) -> Scores:
     """Proxy scores, some architectures at a time: what is done is kept under `name`."""
-    done = state.derived.setdefault(name, {"accuracy": [], "loss": []})
-    distinct = list(dict.fromkeys(archs))
-    while len(done["accuracy"]) < len(distinct):
-        first = len(done["accuracy"])
-        part = distinct[first : first + together]
+    done: dict[str, tuple[float, float]] = state.derived.setdefault(name, {})
+    texts = {arch: spaces.to_text(state.space, arch) for arch in archs}
+    todo = [arch for arch, text in texts.items() if text not in done]
+    for first in range(0, len(todo), together):
+        part = todo[first : first + together]
         scores = state.evaluator.score(part, batches, lambda images: state.report(Work(scoring=images)))
-        done["accuracy"] += scores.accuracy.tolist()
-        done["loss"] += scores.known_loss.tolist()
+        found = zip(scores.accuracy.tolist(), scores.known_loss.tolist(), strict=True)
+        done.update(zip((texts[arch] for arch in part), found, strict=True))
         state.keeper.tick()
-    position = {arch: i for i, arch in enumerate(distinct)}
-    order = [position[arch] for arch in archs]
-    accuracy, loss = (torch.tensor(done[kind])[order] for kind in ("accuracy", "loss"))
+    accuracy, loss = torch.tensor([done[texts[arch]] for arch in archs]).T
     return Scores(accuracy, loss, sum(len(labels) for _, labels in batches))
 
 

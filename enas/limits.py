@@ -39,7 +39,8 @@ def limited(space: SearchSpace, objective: Objective) -> SearchSpace:
         return space
     # from a uniform one down, one choice at a time, but no further than needed
     starts = searchers.uniform(space, STARTS, generator(0, "limits"))
-    example = searchers.climbed(space, min(starts, key=excess), lambda arch: -max(1.0, excess(arch)))
+    start = min(starts, key=excess)
+    example = searchers.climbed(space, start, lambda archs: [-max(1.0, excess(arch)) for arch in archs])
     if excess(example) > 1:
         costs = {name: objective.costs(example)[name] for name in limits}
         raise UserError(

@@ -18,7 +18,8 @@ from enas.training import EpochState, EpochStats
 if TYPE_CHECKING:
     from enas.phases import Search
 
-SCHEMA = 6
+SCHEMA = 7
+WEIGHTS_ALIKE = (6, 7)  # schemas of the same shared weights and identity: they can be inherited
 SPLIT = ("validation_fraction", "test_fraction", "split_seed", "skip_unreadable")  # settings of the data
 
 
@@ -104,6 +105,8 @@ def inherit(search: Search, source: Path) -> None:
         raise UserError(f"{source} must be a search with shared weights, but it has no checkpoint; check the path")
     state = checkpoint.load(path)
     with checkpoint.taking_over(path):
+        if state["schema"] not in WEIGHTS_ALIKE:
+            raise ValueError("schema")
         if state["identity"]["images"] != search.identity["images"]:
             raise UserError(f"{source} must have searched with the same images, but it had others; give --data")
         theirs, ours = _inherited(state["identity"]), _inherited(search.identity)

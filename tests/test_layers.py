@@ -39,7 +39,7 @@ LEVELS = (
         "pareto",
     ),
     ("supernet", "network", "searchers"),
-    ("training", "standalone", "naswot", "latency", "limits"),
+    ("training", "standalone", "zero_cost", "latency", "limits"),
     ("evaluators",),
     (
         "search_checkpoint",

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from scipy.stats import rankdata
 
 from enas import checkpoint, config, runtime, searchers, spaces
 from enas.budget import plan
@@ -18,7 +17,6 @@ from enas.config import SearchConfig
 from enas.data import DataSet, load, random_batch
 from enas.effects import Effects
 from enas.errors import UserError
-from enas.naswot import naswot
 from enas.network import Network
 from enas.phases import Search
 from enas.plan import total_work
@@ -26,6 +24,7 @@ from enas.records import collapse_warning
 from enas.runs import RunFolder
 from enas.searching import search
 from enas.supernet import Supernet
+from enas.zero_cost import naswot, synflow, vote
 from tests.toys import all_archs
 
 TINY = [
@@ -322,7 +321,7 @@ def test_finalists_by_effects(tmp_path: Path, digits: DataSet) -> None:
 
 
 def test_finalists_by_vote(tmp_path: Path, digits: DataSet) -> None:
-    """By the ranks of loss and naswot among all that were scored."""
+    """By the ranks of loss, naswot and synflow among all that were scored."""
     run_config = tiny("derive.criterion=vote", "derive.finalist_epochs=0", "derive.finalists=6")
     folder = run(tmp_path / "run", digits, run_config)
     result = checkpoint.read_json(folder.result)
@@ -336,14 +335,17 @@ def test_finalists_by_vote(tmp_path: Path, digits: DataSet) -> None:
     loss = state.evaluator.score(archs, state.validation_batches()).known_loss
     images, _ = random_batch(state.train, 64, digits.mean, digits.std, state.draws("naswot images"))
     texts = [spaces.to_text(state.space, arch) for arch in archs]
-    untrained = [
-        naswot(Network(state.space.graph(arch), runtime.generator(0, f"naswot/{text}")), images)
+    networks = [
+        Network(state.space.graph(arch), runtime.generator(0, f"untrained/{text}"))
         for arch, text in zip(archs, texts, strict=True)
     ]
-    expected = (rankdata(-loss.numpy()) + rankdata(untrained)) / 24
+    flows = [synflow(network, images) for network in networks]
+    untrained = [naswot(network, images) for network in networks]
+    expected = vote(loss.numpy(), untrained, flows)
     for finalist in finalists:
         i = texts.index(finalist["text"])
         assert finalist["vote"] == pytest.approx(expected[i]) and finalist["naswot"] == pytest.approx(untrained[i])
+        assert finalist["synflow"] == pytest.approx(flows[i])
 
 
 @pytest.mark.parametrize("criterion", ["effects", "vote"])

@@ -13,9 +13,9 @@ import torch.nn.functional as functional
 from enas import searchers, spaces
 from enas.config import NasBench201Options
 from enas.kernels import plain_kernels
-from enas.naswot import naswot
 from enas.network import Network
 from enas.spaces import SearchSpace
+from enas.zero_cost import naswot, synflow, vote
 from tests.toys import images, macro, micro, seeded
 
 pytestmark = pytest.mark.usefixtures("benchmarks")
@@ -24,21 +24,34 @@ CELLS = spaces.build(NasBench201Options(width=4, cells_per_stage=1), (3, 8, 8), 
 ARCH = searchers.uniform(SPACE, 1, seeded())[0]
 
 
-def test_synflow_is_homogeneous_in_the_weights() -> None:
-    """Each layer's weights have the same sum of weight times gradient: the output, as all is linear in each of them."""
-    from zerocost import synflow
-
-    network = Network(SPACE.graph(ARCH), seeded())
-    found = synflow(network, images(1, SPACE.input_shape))
-    with torch.no_grad():
-        output = network(torch.ones(1, *SPACE.input_shape, dtype=torch.float64)).sum()
+@pytest.mark.parametrize("space", [SPACE, micro(), CELLS], ids=lambda space: space.name)
+def test_synflow_is_homogeneous_in_the_weights(space: SearchSpace) -> None:
+    """Written out in a network whose weights are made positive; the last layer's share is what it adds to the output,
+    as that is linear in them. Nothing of the network is changed."""
+    network = Network(space.graph(searchers.uniform(space, 1, seeded())[0]), seeded())
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    found = synflow(network, images(1, space.input_shape))
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    network.double().eval()
+    with torch.no_grad(), plain_kernels():
+        for weight in network.parameters():
+            weight.abs_()
+    with plain_kernels():
+        output = network(torch.ones(1, *space.input_shape, dtype=torch.float64)).sum()
+        output.backward()
     linear = [m for m in network.modules() if isinstance(m, torch.nn.Linear)][-1]
-    flow = (linear.weight * linear.weight.grad).sum()
-    bias = (linear.bias * linear.bias.grad).sum() if linear.bias is not None else torch.tensor(0.0)
-    torch.testing.assert_close(flow + bias, output)
+    bias = 0.0 if linear.bias is None else (linear.bias * linear.bias.grad).sum()
+    torch.testing.assert_close((linear.weight * linear.weight.grad).sum() + bias, output.detach())
     total = sum((w * w.grad).sum().item() for w in network.parameters() if w.grad is not None)
     assert found == pytest.approx(math.log(total))
-    assert all(bool((w >= 0).all()) for w in network.parameters())
+
+
+def test_a_vote_is_a_weighted_mean_of_ranks() -> None:
+    """Ties share a rank, and nothing that is no number wins."""
+    votes = vote(loss=[0.5, 1.0, 1.0, math.nan], naswot=[3.0, 2.0, 1.0, 0.0], synflow=[1.0, 2.0, 4.0, 3.0])
+    by_loss, by_naswot, by_synflow = [3, 1.5, 1.5], [4, 3, 2], [1, 2, 4]
+    expected = [(a + b + 0.5 * c) / (2.5 * 4) for a, b, c in zip(by_loss, by_naswot, by_synflow, strict=True)]
+    assert votes.tolist() == pytest.approx([*expected, 0.0])
 
 
 @pytest.mark.parametrize("space", [SPACE, micro(), CELLS], ids=lambda space: space.name)

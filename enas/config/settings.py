@@ -167,9 +167,9 @@ class DeriveConfig(Checked):
     halving_first: int = setting(2, "successive halving: epochs before the first selection, at least", low=1)
     criterion: str = setting(
         "own",
-        "what the best are chosen by: each architecture's own reward (own), the mean of its ranks by loss and by "
-        "naswot, which needs no training (vote), or the sum of its choices' effects on the loss, as uniform "
-        "architectures of high loss show them (effects)",
+        "what the best are chosen by: each architecture's own reward (own), a weighted mean of its ranks by loss "
+        "and by naswot and synflow, which need no training (vote), or the sum of its choices' effects on the loss, as "
+        "uniform architectures of high loss show them (effects)",
         choices=CRITERIA,
         option="--criterion",
     )

@@ -37,6 +37,7 @@ SCORES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "loss": ("validation loss", number),
     "reward": ("reward", number),
     "naswot": ("naswot", number),
+    "synflow": ("synflow", number),
     "vote": ("vote", number),
     "effects": ("effects", number),
 }
@@ -46,7 +47,8 @@ MEANINGS = {
     "standalone_accuracy": "own training: a short one from scratch, one seed",
     "proxy_loss": "proxy loss: mean cross-entropy in nats under shared weights",
     "naswot": "naswot: how differently the untrained network sees different images",
-    "vote": "vote: mean of the ranks by loss and naswot",
+    "synflow": "synflow: how much of a signal reaches the untrained network's end",
+    "vote": "vote: weighted mean of the ranks by loss (1), naswot (1) and synflow (1/2)",
     "effects": "effects: the fitted effects of its choices on the loss",
     "true_accuracy": "true: as the table has it, which the search did not see",
 }

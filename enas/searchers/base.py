@@ -79,13 +79,24 @@ class Searcher(Protocol):
 
 def uniform(space: SearchSpace, n: int, generator: torch.Generator) -> list[Architecture]:
     """n architectures, each active decision uniform over its choices; of those that the space allows."""
-    return allowed(space, n, lambda k: architectures(space, _draw(space, k, generator)), generator)
+    return allowed(space, n, lambda k: anywhere(space, k, generator), generator)
+
+
+def anywhere(space: SearchSpace, n: int, generator: torch.Generator) -> list[Architecture]:
+    """n architectures, each active decision uniform over its choices, whatever the space's limits are."""
+    return architectures(space, _draw(space, n, generator))
 
 
 def allowed(
-    space: SearchSpace, n: int, draw: Callable[[int], Sequence[Architecture]], generator: torch.Generator
+    space: SearchSpace,
+    n: int,
+    draw: Callable[[int], Sequence[Architecture]],
+    generator: torch.Generator,
+    surplus: int = SURPLUS,
 ) -> list[Architecture]:
     """n architectures of draw(k), which gives k, that stay within the space's limits: others are drawn instead.
+
+    surplus: how many more than are missing are drawn at once after the first round: none where drawing is dear.
 
     Where TRIES rounds find too few, the last ones are some that do not, changed until they do. What is drawn has the
     distribution of `draw` under the condition that it is allowed: log-probabilities are too small by one number,
@@ -98,7 +109,7 @@ def allowed(
         missing = n - len(found)
         if not missing:
             break
-        drawn = draw(missing if round == 0 else missing + SURPLUS)
+        drawn = draw(missing if round == 0 else missing + surplus)
         kept = [arch for arch in drawn if allows(space, arch)]
         space.drawn, space.kept = space.drawn + len(drawn), space.kept + len(kept)
         found += kept[:missing]
@@ -140,18 +151,21 @@ def sandwich(
 
 
 def climbed(
-    space: SearchSpace, start: Architecture, value: Callable[[Architecture], float], at_once: int = 1
+    space: SearchSpace,
+    start: Architecture,
+    values: Callable[[Sequence[Architecture]], Sequence[float]],
+    at_once: int = 1,
 ) -> Architecture:
     """The architecture to which the steepest changes of up to `at_once` choices lead from `start`, as long as the value
-    rises and the space allows them."""
-    arch = start
+    rises and the space allows them. values: gives those of many architectures."""
+    arch, least = start, values([start])[0]
     while True:
-        least, nearby = value(arch), {other: value(other) for other in near(space, arch, at_once)}
-        better = sorted((other for other in nearby if nearby[other] > least), key=lambda other: -nearby[other])
-        best = next((other for other in better if allows(space, other)), None)
+        nearby = list(dict.fromkeys(near(space, arch, at_once)))
+        rising = sorted(zip(values(nearby), range(len(nearby)), strict=True), key=lambda pair: -pair[0])
+        best = next(((v, i) for v, i in rising if v > least and allows(space, nearby[i])), None)
         if best is None:
             return arch
-        arch = best
+        least, arch = best[0], nearby[best[1]]
 
 
 def near(space: SearchSpace, arch: Architecture, at_once: int) -> Iterator[Architecture]:

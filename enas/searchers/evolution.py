@@ -19,6 +19,7 @@ from enas.searchers.base import (
     Told,
     Unrepeated,
     allowed,
+    anywhere,
     mutated,
     observed,
     restored,
@@ -80,7 +81,7 @@ class Evolution:
     def _child(self, generator: torch.Generator) -> Architecture:
         share, members = self.config.random_share, self.population
         if not members or (share and torch.rand((), generator=generator).item() < share):
-            return uniform(self.space, 1, generator)[0]
+            return anywhere(self.space, 1, generator)[0]
         entrants = torch.randint(len(members), (self.config.tournament,), generator=generator).tolist()
         return mutated(self.space, max((members[i] for i in entrants), key=lambda member: member[1])[0], generator)
 

@@ -61,7 +61,7 @@ class Tpe:
         def draw(k: int) -> list[Architecture]:
             return [self._suggestion(study, below(SEEDS, generator))[1] for _ in range(k)]
 
-        return allowed(self.space, n, draw, generator)
+        return allowed(self.space, n, draw, generator, surplus=0)  # each takes milliseconds
 
     def ask(self, n: int) -> list[Proposal]:
         return [self._propose() for _ in range(n)]
