@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -186,3 +187,42 @@ def test_runs_that_have_nothing_to_give(source: Path, digits: DataSet, tmp_path:
     (tmp_path / "result.json").write_text(json.dumps(damaged))
     with pytest.raises(UserError, match="must hold an archive of scores"):
         best_known(spaces.build(tiny().space, (1, 8, 8), 10), tmp_path)
+
+
+# ---- several limits at once
+
+
+def test_a_sweep_derives_once_for_each_limit_and_goes_on(source: Path, tmp_path: Path) -> None:
+    macs = sorted(row["costs"]["macs"] for row in result(source)["archive"])
+    limits = [macs[len(macs) // 4], macs[-1]]
+    command = ("derive", source, "--output", tmp_path / "sweep", "--sweep")
+    text = f"macs={limits[0]},{limits[1]}"
+    done = enas(*command, text)
+    assert done.exit_code == 0, done.output
+    folders = [tmp_path / "sweep" / f"macs-{limit}" for limit in limits]
+    for folder, limit in zip(folders, limits, strict=True):
+        found = result(folder)
+        assert found["finalists"][0]["macs"] <= limit and found["text"] in done.output
+        assert found["config"]["objective"]["limit_macs"] == limit
+    assert (tmp_path / "sweep" / "fronts.svg").read_text().count("<svg") == 1
+    alone = enas("derive", source, "--limit", f"macs={limits[0]}", "--output", tmp_path / "alone")
+    assert alone.exit_code == 0 and result(tmp_path / "alone")["text"] == result(folders[0])["text"]
+    (folders[1] / "result.json").unlink()  # as if it had been stopped before its end
+    again = enas(*command, text)
+    assert again.exit_code == 0 and f"{folders[0]} is finished" in again.output
+    assert result(folders[1])["finalists"][0]["macs"] <= limits[1]
+    fails(*command, text, "--seed", "7", match="differs in seed; give another --output")
+
+
+@pytest.mark.parametrize("text", ["macs", "macs=", "macs=1e6", "macs=1e6,", "flops=1,2", "macs=5,5", "macs=1e6,few"])
+def test_what_is_no_sweep(source: Path, tmp_path: Path, text: str) -> None:
+    fails("derive", source, "--sweep", text, "--output", tmp_path / "sweep", match="macs")
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_shared_weights_of_another_version_are_refused(source: Path, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(source, old)
+    state = checkpoint.load(old / "checkpoint.pt")
+    checkpoint.save(old / "checkpoint.pt", {**state, "schema": 5})
+    fails("derive", old, "--output", tmp_path / "derived", match="checkpoint.pt")

@@ -8,7 +8,6 @@ import html
 import io
 import os
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,9 +21,9 @@ from enas.cost import cost
 from enas.errors import UserError
 from enas.interrupts import Stopped
 from enas.jobs.auditing import audit_is_due, with_audit
+from enas.jobs.deriving import derived_folder, derived_from
 from enas.jobs.doing import Job, work
-from enas.jobs.settings import again, costs_of_retrained
-from enas.jobs.targets import Config, Result, read_result, recipe, retrain_base, with_shared_weights
+from enas.jobs.targets import Config, Result, read_result, retrain_base
 from enas.jobs.training import retraining, searching
 from enas.retraining import MODEL, load_model
 from enas.runs import CONFIG, RunFolder
@@ -108,15 +107,13 @@ class Run:
         **settings: Any,
     ) -> Run:
         """Search again with the shared weights of this one, by other limits, targets or settings, as `enas derive`."""
-        found = with_shared_weights(self.path, None, None)
-        if not self.finished:
-            raise UserError(f"{self.path} must be a finished search, but it has no result; go on with resume()")
-        begin = again(found, self.path, bool(limit or target), {})
-        begin = config.update(begin, {"objective": objective_of(limit, target)})
-        run_config = config.update(begin, settings)
-        run_config = costs_of_retrained(run_config, recipe(run_config))
-        config.check(run_config)
-        path = Path(output) if output is not None else self.path / f"derive-{time.strftime('%Y%m%d-%H%M%S')}"
+        costs = {"objective": objective_of(limit, target)}
+
+        def changed(begin: SearchConfig) -> SearchConfig:
+            return config.update(config.update(begin, costs), settings)  # type: ignore[no-any-return]
+
+        run_config = derived_from(self.path, changed, other_costs=bool(limit or target))
+        path = Path(output) if output is not None else derived_folder(self.path)
         return searched(run_config, path, False, progress)
 
     def network(self) -> Network:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import click
@@ -12,17 +11,22 @@ from enas.cli import options
 from enas.cli.output import print_search_result
 from enas.cli.search import cost_options, of_costs
 from enas.cli.stopping import interruptible
-from enas.config import CRITERIA, SEARCHERS
-from enas.errors import UserError
+from enas.cli.sweep import sweep
+from enas.config import CRITERIA, SEARCHERS, SearchConfig
+from enas.jobs.deriving import derived_folder, derived_from
 from enas.jobs.doing import work
-from enas.jobs.settings import again, costs_of_retrained
-from enas.jobs.targets import recipe, with_shared_weights
 from enas.jobs.training import searching
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @cost_options
+@click.option(
+    "--sweep",
+    "swept",
+    metavar="COST=N,N,...",
+    help="one search for each of several limits of a cost, in folders below --output; the same command goes on",
+)
 @click.option("--profile", help="file of enas profile, by which latencies are predicted (default: the run's)")
 @click.option("--searcher", type=click.Choice(SEARCHERS), help="what proposes architectures (default: the run's)")
 @click.option("--criterion", type=click.Choice(CRITERIA), help="what the best are chosen by (default: the run's)")
@@ -39,6 +43,7 @@ def derive(
     run: Path,
     limits: tuple[str, ...],
     targets: tuple[str, ...],
+    swept: str | None,
     profile: str | None,
     searcher: str | None,
     criterion: str | None,
@@ -56,19 +61,26 @@ def derive(
     RUN is a finished search with shared weights. A new controller learns from their rewards; what RUN found to be best
     for its cost is judged too. The result is a run of its own: enas show, retrain, audit and search --resume take it.
     """
-    found = with_shared_weights(run, data, data_folder)
-    if not (run / "result.json").exists():
-        raise UserError(f"{run} must be a finished search, but it has no result; go on: enas search --resume {run}")
     given = {"searcher": searcher, "epochs": epochs, "seed": seed, "device": device}
-    options_typed = {"objective.profile": profile, "derive.criterion": criterion}
-    typed = [f"{path}={value}" for path, value in options_typed.items() if value is not None]
+    given |= {"objective.profile": profile, "derive.criterion": criterion}
+    typed = [f"{path}={value}" for path, value in given.items() if value is not None]
     typed = [*of_costs(limits, targets), *typed, *assignments]
-    run_config = config.from_text(again(found, run, bool(limits or targets), given), typed)
-    run_config = costs_of_retrained(run_config, recipe(run_config))
+
+    def derived(*more: str) -> SearchConfig:
+        return derived_from(
+            run,
+            lambda begin: config.from_text(begin, [*typed, *more]),
+            other_costs=bool(limits or targets or swept),
+            data=data,
+            data_folder=data_folder,
+        )
+
     if print_config:
-        click.echo(options.to_toml(config.to_dict(run_config)))
+        click.echo(options.to_toml(config.to_dict(derived())))
         return
-    config.check(run_config)
-    path = output or run / f"derive-{time.strftime('%Y%m%d-%H%M%S')}"
+    path = output or derived_folder(run, "derive" if swept is None else "sweep")
+    if swept is not None:
+        sweep(path, swept, derived)
+        return
     with interruptible(path):
-        print_search_result(path, work(searching, run_config, path, resuming=False))
+        print_search_result(path, work(searching, derived(), path, resuming=False))

@@ -159,7 +159,7 @@ def show(
         if not values.get("archive"):
             raise UserError(f"--fronts needs a search's result, but {path} has no archive of scores; leave it out")
         with reading(path):
-            draw.draw_fronts(values["archive"], values["text"], fronts)
+            draw.draw_fronts(values["archive"], [values["text"]], fronts)
         values, lines = {**values, "fronts": str(fronts)}, [*lines, f"picture of the fronts: {fronts}"]
     if choices is not None and path is not None:
         draw.draw_choices(_history(path if path.is_dir() else path.parent), choices)

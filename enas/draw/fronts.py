@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +24,14 @@ NAMES = {
 }
 
 
-def draw_fronts(rows: Sequence[Mapping[str, Any]], found: str, path: Path) -> None:
+def draw_fronts(rows: Sequence[Mapping[str, Any]], found: Collection[str], path: Path) -> None:
     """Write the picture as SVG or PNG, by the file's ending. Raises UserError where that cannot be."""
     canvas.check_path(path)
     canvas.save(fronts_figure(rows, found), path)
 
 
-def fronts_figure(rows: Sequence[Mapping[str, Any]], found: str) -> Figure:
-    """A panel for each cost of the rows of a result's archive. found: the text of the architecture that was chosen."""
+def fronts_figure(rows: Sequence[Mapping[str, Any]], found: Collection[str]) -> Figure:
+    """A panel for each cost of the rows of results' archives. found: the texts of what was chosen."""
     from matplotlib.figure import Figure
 
     value = "proxy_accuracy" if "proxy_accuracy" in rows[0] else "accuracy"
@@ -47,7 +47,7 @@ def fronts_figure(rows: Sequence[Mapping[str, Any]], found: str) -> Figure:
     return figure
 
 
-def _draw_panel(panel: Axes, rows: Sequence[Mapping[str, Any]], cost: str, value: str, found: str) -> None:
+def _draw_panel(panel: Axes, rows: Sequence[Mapping[str, Any]], cost: str, value: str, found: Collection[str]) -> None:
     from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
     best = front(rows, cost, value)
@@ -60,11 +60,10 @@ def _draw_panel(panel: Axes, rows: Sequence[Mapping[str, Any]], cost: str, value
     x, y = [rows[i]["costs"][cost] for i in best], [rows[i][value] for i in best]
     panel.step(x, y, where="post", color=colours.INK, linewidth=0.8)
     panel.scatter(x, y, s=16, color=colours.INK, label="front")
-    for row in rows:
-        if row["text"] == found:
-            panel.scatter(
-                [row["costs"][cost]], [row[value]], s=90, facecolors="none", edgecolors=colours.INK, label="found"
-            )
+    chosen = [row for row in rows if row["text"] in found]
+    if chosen:
+        x, y = [row["costs"][cost] for row in chosen], [row[value] for row in chosen]
+        panel.scatter(x, y, s=90, facecolors="none", edgecolors=colours.INK, label="found")
     panel.xaxis.set_major_locator(MaxNLocator(nbins=5))
     panel.xaxis.set_major_formatter(EngFormatter(sep=""))
     panel.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))

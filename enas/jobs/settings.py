@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from enas import config
 from enas.config import (
-    COSTS,
-    LIMIT,
     PRESETS,
     SEARCHABLE,
-    TARGET,
     CustomOptions,
     RetrainConfig,
     SearchConfig,
@@ -99,22 +94,3 @@ def _in_table_space(run_config: SearchConfig, wanted: str | None) -> SearchConfi
         raise UserError(f"--space must be the table's, {table.space.name}, but got {wanted}; leave it out")
     found = {"space": config.to_dict(table.space.options), "data": {"name": None}}
     return config.update(run_config, found)  # type: ignore[no-any-return]
-
-
-def again(found: SearchConfig, run: Path, other_costs: bool, given: dict[str, Any]) -> SearchConfig:
-    """The run's configuration for a search with its shared weights. other_costs: its limits and targets do not stay."""
-    trained = found.weights.source
-    if trained is None or not Path(trained).is_dir():  # where the weights' first run is gone, this one has a copy
-        trained = str(run)
-    learning = found.epochs - found.controller.warmup_epochs if found.learns else 1
-    changes: dict[str, Any] = {
-        "budget": None,
-        "epochs": max(1, learning),
-        "weights": {"source": os.path.abspath(trained), "sampling": "independent"},
-        "controller": {"warmup_epochs": 0},
-        "audit": {"networks": 0},
-    }
-    if other_costs:
-        changes["objective"] = {prefix + cost: None for prefix in (LIMIT, TARGET) for cost in COSTS}
-    changes |= {name: value for name, value in given.items() if value is not None}
-    return config.update(found, changes)  # type: ignore[no-any-return]

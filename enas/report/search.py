@@ -232,7 +232,7 @@ def fronts_section(run: Searched) -> Section:
         unit = UNITS.get(name, name)
         pictures.append(
             Picture(
-                draw.svg(draw.fronts_figure(alone, run.result["text"]), f"front-{name}-", f"{what} over {unit}"),
+                draw.svg(draw.fronts_figure(alone, [run.result["text"]]), f"front-{name}-", f"{what} over {unit}"),
                 f"{what.capitalize()} of everything that was scored on all validation images, over {unit}. The front "
                 "are those that nothing cheaper reaches; the circle is what was found"
                 + (", which was chosen after a training of its own." if value == "proxy_accuracy" else "."),
