@@ -125,6 +125,14 @@ def test_interrupted_and_resumed(tmp_path: Path, capfd: pytest.CaptureFixture[st
     assert enas.load(path).resume(progress=False).text == found.text
 
 
+def test_a_profile_may_be_named_by_another_path() -> None:
+    begun = config.update(SearchConfig(), {"objective": {"profile": "/there/cpu.json"}})
+    wanted = config.update(SearchConfig(), {"objective": {"profile": "cpu.json"}})
+    assert _as_begun(wanted, begun, Path("run")) == wanted
+    with pytest.raises(enas.UserError, match=r"its objective\.profile is '/there/cpu.json' instead of None"):
+        _as_begun(SearchConfig(), begun, Path("run"))
+
+
 def test_a_budget_excuses_only_the_sizes_that_it_decides() -> None:
     begun = config.update(SearchConfig(), {"budget": "40m", "epochs": 7, "seed": 1, "weights": {"steps": 50}})
     wanted = config.update(SearchConfig(), {"budget": "40m", "seed": 1})

@@ -12,6 +12,7 @@ from enas.api.given import Data, Space, data_of, flat, objective_of, own_space, 
 from enas.api.run import Run, retrained, searched
 from enas.config import PRESETS, SearchConfig
 from enas.errors import UserError
+from enas.jobs.doing import in_places_of
 from enas.jobs.settings import composed, costs_of_retrained, folder_name
 from enas.jobs.targets import default_folder, recipe
 from enas.runs import RunFolder
@@ -107,8 +108,7 @@ def load(path: str | os.PathLike[str], space: Space | None = None) -> Run:
 def _as_begun(wanted: SearchConfig, stored: SearchConfig, path: Path) -> SearchConfig:
     """The configuration of the run in the folder, its images where they are now. Raises UserError unless it is the
     wanted one; sizes that a budget decided are the run's own."""
-    places = {name: getattr(wanted.data, name) for name in ("name", "folder")}
-    moved: SearchConfig = config.update(stored, {"data": places, "table": wanted.table})
+    moved = in_places_of(wanted, stored)
     settled = {name: getattr(moved, name) for name in SETTLED}
     ours, theirs = (flat(config.to_dict(config.update(one, settled))) for one in (wanted, moved))
     ours["space.source"] = theirs.get("space.source")  # a file is told by its content

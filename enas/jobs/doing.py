@@ -157,12 +157,14 @@ def begun(default: Config, path: Path, like: SearchConfig) -> Config | None:
 
 
 def in_places_of(like: SearchConfig, run_config: Config) -> Config:
-    """The configuration with its images, and its table, where `like` says they are."""
+    """The configuration with its images, its table and its profile where `like` says they are."""
     from enas.runs import PLACES
 
     places: dict[str, Any] = {"data": {name: getattr(like.data, name) for name in PLACES}}
     if isinstance(run_config, SearchConfig):
         places["table"] = like.table
+        if None not in (like.objective.profile, run_config.objective.profile):
+            places["objective"] = {"profile": like.objective.profile}
     return config.update(run_config, places)  # type: ignore[no-any-return]
 
 
