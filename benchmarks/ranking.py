@@ -13,6 +13,7 @@ stopped; later calls add recipes to OUT/ranking.json. Ends with the README's tab
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import statistics
@@ -30,10 +31,11 @@ from timing import earlier
 from zerocost import zero_cost as zero_cost_proxies
 
 from enas import spaces
-from enas.config import DataConfig, parse_budget
+from enas.config import DataConfig, parse_budget, to_dict
 from enas.data import load, random_batch
 from enas.effects import Effects
 from enas.errors import UserError
+from enas.jobs.targets import read_result
 from enas.runtime import generator, versions
 from enas.spaces import Architecture
 from enas.tables import TrueAccuracies, load_table
@@ -113,9 +115,8 @@ def main(
         name: summary(table, everyone, values, most, 0) for name, values in predictors(table, everyone).items()
     }
     few = sample(table, min(zero_cost, len(archs))) if zero_cost else positions[:0]
-    free = untrained(table, few, data, output) if zero_cost else {}
-    report["predictors"] |= {name: summary(table, few, values, most, 0) for name, values in free.items()}
-    runs = []
+    runs: list[dict[str, Any]] = []
+    free: dict[str, Floats] = {}
     for seed in range(seeds):
         folder = output / recipe / f"seed-{seed}"
         result = enas("search", folder, [*search, "--seed", str(seed)])
@@ -127,9 +128,11 @@ def main(
             "loss": summary(table, positions, -found["proxy_loss"], most, seed),
             "effects": summary(table, everyone, predicted, most, seed),
         }
-        if free:
+        if zero_cost:
+            free = free or untrained(folder, table, few, data)
             loss = found["proxy_loss"][np.searchsorted(positions, few)]
             rankings["vote"] = summary(table, few, vote(loss, **free), most, seed)
+        report["predictors"] |= {name: summary(table, few, values, most, 0) for name, values in free.items()}
         runs.append({"seed": seed, "flops": result["flops"], "time_s": result["elapsed_s"], "scores": rankings})
     report.setdefault("recipes", {})[recipe] = {"settings": settings, "preset": preset, "budget": budget, "runs": runs}
     (output / "ranking.json").write_text(json.dumps(report, indent=2) + "\n")
@@ -168,12 +171,15 @@ def chance(table: TrueAccuracies, positions: Any) -> dict[str, float]:
     }
 
 
-def untrained(table: TrueAccuracies, positions: Any, data: str, output: Path) -> dict[str, Floats]:
-    """Zero-cost proxies on a batch of training images."""
+def untrained(run: Path, table: TrueAccuracies, positions: Any, data: str) -> dict[str, Floats]:
+    """Zero-cost proxies on a batch of training images, of networks at the size of the search; kept beside its recipe's
+    others of the same size."""
     images = load(DataConfig(name=data), torch.device("cpu"))
     batch, _ = random_batch(images.train, ZERO_COST_IMAGES, images.mean, images.std, generator(0, "zero-cost images"))
-    archs = [table.arch(int(position)) for position in positions]
-    return zero_cost_proxies(table.space, archs, batch, output / "zero-cost.json")
+    space = read_result(run).space
+    texts = [spaces.to_text(space, table.arch(int(position))) for position in positions]
+    sizes = hashlib.sha256(json.dumps(to_dict(space.options), sort_keys=True).encode()).hexdigest()[:8]
+    return zero_cost_proxies(space, texts, batch, run.parent.parent / f"zero-cost-{sizes}.json")
 
 
 def blocks(table: TrueAccuracies, arch: Architecture) -> int:

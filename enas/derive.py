@@ -27,7 +27,7 @@ from enas.runtime import generator
 from enas.scoring import ProxyScores
 from enas.spaces import Architecture, LimitedSpace, SearchSpace
 from enas.training import Batch
-from enas.zero_cost import naswot, synflow, vote
+from enas.zero_cost import untrained, vote
 
 SYNFLOW_IMAGES = 3  # its one image there and back costs about as much as three forward passes
 SCORED_TOGETHER = 8  # architectures between two chances to save
@@ -104,8 +104,8 @@ def criteria(
     if criterion == "effects":
         return {"effects": (effects or _measured_effects(state)).predict(archs).tolist()}
     if criterion == "vote":
-        untrained = _untrained(state, archs)
-        return {**untrained, "vote": vote(scores.known_loss.numpy(), **untrained).tolist()}
+        free = _untrained(state, archs)
+        return {**free, "vote": vote(scores.known_loss.numpy(), **free).tolist()}
     return {}
 
 
@@ -145,7 +145,7 @@ def _untrained(state: Search, archs: list[Architecture]) -> dict[str, list[float
             continue
         graph = state.evaluator.graph(arch)
         network = Network(graph, generator(state.config.seed, f"untrained/{text}")).to(state.runtime.device)
-        done[text] = {"synflow": synflow(network, images), "naswot": naswot(network, images)}  # the latter moves it
+        done[text] = untrained(network, images)
         state.evaluator.macs += (len(images) + SYNFLOW_IMAGES) * state.macs(arch)
         state.report(Work(scoring=len(images)))
         state.keeper.tick()

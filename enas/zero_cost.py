@@ -3,8 +3,9 @@
 naswot    how differently its ReLUs see different images. Two images on whose signs many ReLUs agree are hard to tell
           apart; the score is the log-determinant of the kernel of agreements (Mellor et al. 2021, "Neural Architecture
           Search without Training")
-synflow   sum over all weights of |weight * gradient|, for an input of ones and weights made positive, without batch
-          norm (Tanaka et al. 2020; as a score of architectures, Abdelfattah et al. 2021); here its logarithm
+synflow   sum over all weights of |weight * gradient|, for an input of ones and weights made positive (Tanaka et al.
+          2020; as a score of architectures without batch norm, Abdelfattah et al. 2021); here its logarithm, with batch
+          norm by the statistics of the images that naswot sees, which ranks better (README)
 """
 
 from __future__ import annotations
@@ -24,9 +25,17 @@ from enas.kernels import plain_kernels
 from enas.network import Network
 
 RELUS = (torch.ops.aten.relu.default, torch.ops.aten.relu_.default, torch.ops.aten.clamp_min.default)
-# Of those that vote. Synflow knows little of blocks that differ within one cost, and much of what shared weights
-# underrate, operations that learn slowly: half a vote was best on NAS-Bench-Macro (README).
+# Of those that vote. Synflow tells large networks from small ones, which shared weights underrate, and little else: a
+# whole vote made the ranking worse on one of two tables, half a vote on neither (README).
 VOTES = {"loss": 1.0, "naswot": 1.0, "synflow": 0.5}
+
+
+def untrained(network: Network, images: Tensor) -> dict[str, float]:
+    """Both scores of a network with its first weights. Its running statistics become those of images [N, C, H, W]."""
+    for module in network.modules():
+        if getattr(module, "running_mean", None) is not None:
+            module.momentum = 1.0  # type: ignore[assignment]
+    return {"naswot": naswot(network, images), "synflow": synflow(network, images)}
 
 
 @torch.no_grad()
@@ -41,9 +50,9 @@ def naswot(network: Network, images: Tensor) -> float:
 
 
 def synflow(network: Network, images: Tensor) -> float:
-    """The score of a network with its first weights and running statistics, which it leaves as they are; minus infinity
-    where nothing gets through. Of images [N, C, H, W] only the shape counts."""
-    network.eval()  # batch norm by its first running statistics leaves its input as it is
+    """The score of a network, by its running statistics; minus infinity where nothing gets through. Of images
+    [N, C, H, W] only the shape counts. Changes neither weights nor statistics."""
+    network.eval()
     weights = {name: w.detach().double().abs().requires_grad_() for name, w in network.named_parameters()}
     rest = {name: b.double() if b.is_floating_point() else b for name, b in network.named_buffers()}
     with plain_kernels(), torch.enable_grad():

@@ -24,7 +24,7 @@ from enas.records import collapse_warning
 from enas.runs import RunFolder
 from enas.searching import search
 from enas.supernet import Supernet
-from enas.zero_cost import naswot, synflow, vote
+from enas.zero_cost import untrained, vote
 from tests.toys import all_archs
 
 TINY = [
@@ -339,13 +339,12 @@ def test_finalists_by_vote(tmp_path: Path, digits: DataSet) -> None:
         Network(state.space.graph(arch), runtime.generator(0, f"untrained/{text}"))
         for arch, text in zip(archs, texts, strict=True)
     ]
-    flows = [synflow(network, images) for network in networks]
-    untrained = [naswot(network, images) for network in networks]
-    expected = vote(loss.numpy(), untrained, flows)
+    free = [untrained(network, images) for network in networks]
+    expected = vote(loss.numpy(), **{name: [each[name] for each in free] for name in ("naswot", "synflow")})
     for finalist in finalists:
         i = texts.index(finalist["text"])
-        assert finalist["vote"] == pytest.approx(expected[i]) and finalist["naswot"] == pytest.approx(untrained[i])
-        assert finalist["synflow"] == pytest.approx(flows[i])
+        assert finalist["vote"] == pytest.approx(expected[i])
+        assert {name: finalist[name] for name in free[i]} == pytest.approx(free[i])
 
 
 @pytest.mark.parametrize("criterion", ["effects", "vote"])

@@ -14,8 +14,9 @@ from enas import searchers, spaces
 from enas.config import NasBench201Options
 from enas.kernels import plain_kernels
 from enas.network import Network
+from enas.runtime import generator
 from enas.spaces import SearchSpace
-from enas.zero_cost import naswot, synflow, vote
+from enas.zero_cost import naswot, synflow, untrained, vote
 from tests.toys import images, macro, micro, seeded
 
 pytestmark = pytest.mark.usefixtures("benchmarks")
@@ -44,6 +45,22 @@ def test_synflow_is_homogeneous_in_the_weights(space: SearchSpace) -> None:
     torch.testing.assert_close((linear.weight * linear.weight.grad).sum() + bias, output.detach())
     total = sum((w * w.grad).sum().item() for w in network.parameters() if w.grad is not None)
     assert found == pytest.approx(math.log(total))
+
+
+def test_untrained_networks_are_normalised_by_the_images() -> None:
+    """Synflow takes the statistics that naswot's pass over the images has."""
+    batch = images(5, SPACE.input_shape)
+    network = Network(SPACE.graph(ARCH), seeded())
+    found = untrained(network, batch)
+    again = Network(SPACE.graph(ARCH), seeded())
+    assert found["naswot"] == naswot(again, batch)
+    assert synflow(again, batch) != found["synflow"] == synflow(network, batch)
+    norm = next(module for module in network.modules() if getattr(module, "running_var", None) is not None)
+    seen = []
+    norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.no_grad(), plain_kernels():
+        network.train()(batch)
+    torch.testing.assert_close(norm.running_var, seen[0].var((0, 2, 3)))
 
 
 def test_a_vote_is_a_weighted_mean_of_ranks() -> None:
@@ -86,11 +103,13 @@ def test_what_is_known_is_not_computed_again(tmp_path: Path) -> None:
     from zerocost import zero_cost
 
     batch, path = images(4, SPACE.input_shape), tmp_path / "known.json"
-    archs = searchers.uniform(SPACE, 3, seeded())
-    first = zero_cost(SPACE, archs[:2], batch, path)
+    texts = [spaces.to_text(SPACE, arch) for arch in searchers.uniform(SPACE, 3, seeded())]
+    first = zero_cost(SPACE, texts[:2], batch, path)
     known = json.loads(path.read_text())
-    known[spaces.to_text(SPACE, archs[0])] = {"synflow": 1.5, "naswot": 2.5}
+    known[texts[0]] = {"synflow": 1.5, "naswot": 2.5}
     path.write_text(json.dumps(known))
-    again = zero_cost(SPACE, archs, batch, path)
+    again = zero_cost(SPACE, texts, batch, path)
     assert again["synflow"][0] == 1.5 and again["naswot"][0] == 2.5
     assert again["synflow"][1] == first["synflow"][1] and len(json.loads(path.read_text())) == 3
+    network = Network(SPACE.graph(spaces.from_text(texts[2])), generator(0, f"zero-cost/{texts[2]}"))
+    assert untrained(network, batch) == pytest.approx({name: values[2] for name, values in again.items()})

@@ -1,0 +1,183 @@
+"""What limits of cost give: networks found within several limits from one supernet, beside random ones within each.
+
+    python benchmarks/tradeoff.py --data CIFAR10_FOLDER --limits macs=5e6,1e7,2e7 --output FOLDER
+
+One search trains the shared weights on uniform architectures. `enas derive --sweep` then finds a network for each
+limit; each is trained with --seeds seeds, --random uniform architectures within the same limit with one seed each, and
+ResNet-20, all by one recipe, and tested once. Every step is an `enas` command, printed before it runs; a second call
+continues where the first one stopped. Ends with FOLDER/tradeoff.json, FOLDER/tradeoff.png and the README's table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+from commands import check_settings, enas
+
+from enas import searchers, spaces
+from enas.cli.sweep import parse_sweep
+from enas.config import PRESETS, SearchConfig
+from enas.errors import UserError
+from enas.jobs.targets import read_result
+from enas.limits import limited, objective_of
+from enas.records import difference
+from enas.runtime import generator, versions
+
+REFERENCE = "resnet20"
+
+
+@click.command()
+@click.option("--data", required=True, help="digits, a data set's name, or a folder with train/<class>/*")
+@click.option("--limits", required=True, metavar="COST=N,N,...", help="as for enas derive --sweep")
+@click.option("--preset", default="cpu", type=click.Choice(list(PRESETS)), help="of the search and the retrainings")
+@click.option("--epochs", default=10, type=click.IntRange(1), help="of the controller, for each limit")
+@click.option("--seeds", default=3, type=click.IntRange(2), help="trainings of each found network, and of ResNet-20")
+@click.option("--random", "others", default=5, type=click.IntRange(2), help="uniform architectures within each limit")
+@click.option("--workers", default=1, type=click.IntRange(1), help="trainings at the same time")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="a setting of the search")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="folder for all runs")
+def main(
+    data: str,
+    limits: str,
+    preset: str,
+    epochs: int,
+    seeds: int,
+    others: int,
+    workers: int,
+    assignments: tuple[str, ...],
+    output: Path,
+) -> None:
+    """Search, derive, train, compare."""
+    try:
+        cost, values = parse_sweep(limits)
+    except UserError as error:
+        raise click.UsageError(str(error)) from None
+    settings = {"data": data, "preset": preset, "limits": limits, "epochs": epochs, "settings": list(assignments)}
+    check_settings(output, settings)
+    sets = [part for assignment in assignments for part in ("--set", assignment)]
+    run = output / "search"
+    enas("search", run, ["--preset", preset, "--data", data, "--searcher", "random", *sets])
+    swept = ["--sweep", limits, "--searcher", "reinforce", "--epochs", str(epochs), "--output", str(output / "sweep")]
+    subprocess.run([sys.executable, "-m", "enas", "derive", str(run), *swept], check=True)
+    found = {value: read_result(output / "sweep" / f"{cost}-{value}") for value in values}
+    wanted: dict[str, list[tuple[str, int]]] = {REFERENCE: [(REFERENCE, seed) for seed in range(seeds)]}
+    for value, result in found.items():
+        text = spaces.to_text(result.space, result.arch)
+        wanted[value] = [(text, seed) for seed in range(seeds)]
+        wanted[f"{value}, random"] = [(other, 0) for other in uniform_within(result.config, result.space, others)]
+    common = ["--preset", preset, "--data", data]
+    tested = trained(output / "trained", sorted({pair for pairs in wanted.values() for pair in pairs}), common, workers)
+    rows = [described(cost, value, result, wanted, tested) for value, result in found.items()]
+    report: dict[str, Any] = {
+        "environment": versions(),
+        **settings,
+        "trained_on": tested[REFERENCE, 0]["config"]["device"],
+        "search": {key: read_result(run).values[key] for key in ("elapsed_s", "flops")},
+        "cost": cost,
+        "rows": rows,
+        "resnet20": [network(tested[pair]) for pair in wanted[REFERENCE]],
+    }
+    (output / "tradeoff.json").write_text(json.dumps(report, indent=2) + "\n")
+    draw(report, output / "tradeoff.png")
+    print("\n".join(table(report)))
+
+
+def uniform_within(run_config: Any, space: spaces.SearchSpace, count: int) -> list[str]:
+    """Different uniform architectures within the limits of a run, the same in every call."""
+    assert isinstance(run_config, SearchConfig)
+    within = limited(space, objective_of(space, run_config.objective))
+    draws = generator(0, f"tradeoff/{run_config.objective.limits}")
+    found: dict[str, None] = {}
+    while len(found) < count:
+        found[spaces.to_text(space, searchers.uniform(within, 1, draws)[0])] = None
+    return list(found)
+
+
+def trained(
+    output: Path, pairs: list[tuple[str, int]], common: list[str], workers: int
+) -> dict[tuple[str, int], dict[str, Any]]:
+    """Results of training each of these networks with its seed, some at the same time."""
+    with ThreadPoolExecutor(workers) as pool:
+        runs = {}
+        for text, seed in pairs:
+            name = text if text == REFERENCE else hashlib.sha256(text.encode()).hexdigest()[:12]
+            what = ["--reference", REFERENCE] if text == REFERENCE else [text]
+            arguments = [*what, *common, "--seed", str(seed)]
+            runs[text, seed] = pool.submit(enas, "retrain", output / f"{name}-{seed}", arguments)
+        try:
+            return {pair: run.result() for pair, run in runs.items()}
+        except BaseException:  # those not begun are for the next call
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def network(result: dict[str, Any]) -> dict[str, Any]:
+    """What the report keeps of a training."""
+    return {key: result[key] for key in ("text", "test_accuracy", "params", "macs", "elapsed_s")}
+
+
+def described(cost: str, value: str, result: Any, wanted: dict[str, Any], tested: dict[Any, Any]) -> dict[str, Any]:
+    """One limit: the found network's trainings, the random ones', and the difference of their means."""
+    own, random = ([network(tested[pair]) for pair in wanted[key]] for key in (value, f"{value}, random"))
+    gap = difference([each["test_accuracy"] for each in own], [each["test_accuracy"] for each in random])
+    return {
+        "limit": float(value),
+        "text": own[0]["text"],
+        "cost": result.values["costs"]["costs"][cost]["found"],
+        "proxy": result.values["finalists"][0],
+        "derive_s": result.values["elapsed_s"],
+        "found": own,
+        "random": random,
+        "found_minus_random": asdict(gap),
+    }
+
+
+def table(report: dict[str, Any]) -> list[str]:
+    """The README's rows."""
+    heads = [f"{report['cost']} at most", "found", "parameters", "test % (sd)", "random within it: test % (sd)"]
+    heads += ["best random", "found minus random (95 %)"]
+    lines = [f"| {' | '.join(heads)} |", f"|{'--:|' * len(heads)}"]
+    for row in report["rows"]:
+        gap = row["found_minus_random"]
+        best = max(each["test_accuracy"] for each in row["random"])
+        cells = [f"{row['limit']:,.0f}", f"{row['cost']:,.0f}", f"{row['found'][0]['params']:,}"]
+        cells += [spread(row["found"]), spread(row["random"]), f"{100 * best:.2f}"]
+        cells.append(f"{100 * gap['mean']:+.2f} ({100 * gap['low']:+.2f} to {100 * gap['high']:+.2f})")
+        lines.append(f"| {' | '.join(cells)} |")
+    drawn = report["resnet20"]
+    return [*lines, f"ResNet-20: {drawn[0]['macs']:,} MACs, {drawn[0]['params']:,} parameters, {spread(drawn)}"]
+
+
+def spread(networks: list[dict[str, Any]]) -> str:
+    values = [100 * each["test_accuracy"] for each in networks]
+    return f"{statistics.mean(values):.2f} ({statistics.stdev(values):.2f}), n = {len(values)}"
+
+
+def draw(report: dict[str, Any], path: Path) -> None:
+    """Test accuracy over multiply-accumulates, of what was found and of random networks."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    others = [each for row in report["rows"] for each in row["random"]]
+    axes.scatter([e["macs"] / 1e6 for e in others], [100 * e["test_accuracy"] for e in others], c="0.6", label="random")
+    for name, groups in (("found", [row["found"] for row in report["rows"]]), ("ResNet-20", [report["resnet20"]])):
+        accuracies = [[100 * each["test_accuracy"] for each in group] for group in groups]
+        means, errors = [statistics.mean(values) for values in accuracies], [statistics.stdev(v) for v in accuracies]
+        axes.errorbar([group[0]["macs"] / 1e6 for group in groups], means, errors, marker="o", capsize=3, label=name)
+    axes.set(xscale="log", xlabel="million multiply-accumulates", ylabel="test accuracy, %")
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=130)
+
+
+if __name__ == "__main__":
+    main()
