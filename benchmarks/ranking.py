@@ -31,7 +31,7 @@ from timing import earlier
 from zerocost import zero_cost as zero_cost_proxies
 
 from enas import spaces
-from enas.config import DataConfig, parse_budget, to_dict
+from enas.config import parse_budget, to_dict
 from enas.data import load, random_batch
 from enas.effects import Effects
 from enas.errors import UserError
@@ -129,7 +129,7 @@ def main(
             "effects": summary(table, everyone, predicted, most, seed),
         }
         if zero_cost:
-            free = free or untrained(folder, table, few, data)
+            free = free or untrained(folder, table, few)
             loss = found["proxy_loss"][np.searchsorted(positions, few)]
             rankings["vote"] = summary(table, few, vote(loss, **free), most, seed)
         report["predictors"] |= {name: summary(table, few, values, most, 0) for name, values in free.items()}
@@ -171,15 +171,16 @@ def chance(table: TrueAccuracies, positions: Any) -> dict[str, float]:
     }
 
 
-def untrained(run: Path, table: TrueAccuracies, positions: Any, data: str) -> dict[str, Floats]:
-    """Zero-cost proxies on a batch of training images, of networks at the size of the search; kept beside its recipe's
-    others of the same size."""
-    images = load(DataConfig(name=data), torch.device("cpu"))
+def untrained(run: Path, table: TrueAccuracies, positions: Any) -> dict[str, Floats]:
+    """Zero-cost proxies on a batch of training images, of networks and images of the sizes that the search has; kept
+    beside the recipes, for others of these sizes."""
+    result = read_result(run)
+    images = load(result.config.data, torch.device("cpu"))
     batch, _ = random_batch(images.train, ZERO_COST_IMAGES, images.mean, images.std, generator(0, "zero-cost images"))
-    space = read_result(run).space
-    texts = [spaces.to_text(space, table.arch(int(position))) for position in positions]
-    sizes = hashlib.sha256(json.dumps(to_dict(space.options), sort_keys=True).encode()).hexdigest()[:8]
-    return zero_cost_proxies(space, texts, batch, run.parent.parent / f"zero-cost-{sizes}.json")
+    texts = [spaces.to_text(table.space, table.arch(int(position))) for position in positions]
+    sizes = json.dumps([to_dict(result.space.options), result.space.input_shape], sort_keys=True)
+    name = f"zero-cost-{hashlib.sha256(sizes.encode()).hexdigest()[:8]}.json"
+    return zero_cost_proxies(result.space, texts, batch, run.parent.parent / name)
 
 
 def blocks(table: TrueAccuracies, arch: Architecture) -> int:

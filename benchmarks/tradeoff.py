@@ -2,19 +2,19 @@
 
     python benchmarks/tradeoff.py --data CIFAR10_FOLDER --limits macs=5e6,1e7,2e7 --output FOLDER
 
-One search trains the shared weights on uniform architectures. `enas derive --sweep` then finds a network for each
-limit; each is trained with --seeds seeds, --random uniform architectures within the same limit with one seed each, and
-ResNet-20, all by one recipe, and tested once. Every step is an `enas` command, printed before it runs; a second call
-continues where the first one stopped. Ends with FOLDER/tradeoff.json, FOLDER/tradeoff.png and the README's table.
+One search trains the shared weights on uniform architectures. `enas derive` then finds a network for each limit; each
+is trained with --seeds seeds, --random uniform architectures within the same limit with one seed each, and ResNet-20,
+all by one recipe, and tested once. Every step is an `enas` command, printed before it runs; a second call continues
+where the first one stopped. Ends with FOLDER/tradeoff.json, FOLDER/tradeoff.png and the README's table.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import statistics
-import subprocess
-import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -33,6 +33,7 @@ from enas.records import difference
 from enas.runtime import generator, versions
 
 REFERENCE = "resnet20"
+Job = tuple[str, Path, list[str], Path | None]  # an `enas` command, its folder, its options, the run it takes
 
 
 @click.command()
@@ -40,9 +41,11 @@ REFERENCE = "resnet20"
 @click.option("--limits", required=True, metavar="COST=N,N,...", help="as for enas derive --sweep")
 @click.option("--preset", default="cpu", type=click.Choice(list(PRESETS)), help="of the search and the retrainings")
 @click.option("--epochs", default=10, type=click.IntRange(1), help="of the controller, for each limit")
+@click.option("--train-epochs", default=None, type=click.IntRange(1), help="of each training (default: the preset's)")
 @click.option("--seeds", default=3, type=click.IntRange(2), help="trainings of each found network, and of ResNet-20")
 @click.option("--random", "others", default=5, type=click.IntRange(2), help="uniform architectures within each limit")
-@click.option("--workers", default=1, type=click.IntRange(1), help="trainings at the same time")
+@click.option("--workers", default=1, type=click.IntRange(1), help="commands at the same time")
+@click.option("--device", default="auto", help="of all but the search, as for enas")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="a setting of the search")
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="folder for all runs")
 def main(
@@ -50,9 +53,11 @@ def main(
     limits: str,
     preset: str,
     epochs: int,
+    train_epochs: int | None,
     seeds: int,
     others: int,
     workers: int,
+    device: str,
     assignments: tuple[str, ...],
     output: Path,
 ) -> None:
@@ -61,20 +66,33 @@ def main(
         cost, values = parse_sweep(limits)
     except UserError as error:
         raise click.UsageError(str(error)) from None
-    settings = {"data": data, "preset": preset, "limits": limits, "epochs": epochs, "settings": list(assignments)}
+    settings = {
+        "data": data,
+        "preset": preset,
+        "limits": limits,
+        "epochs": epochs,
+        "train_epochs": train_epochs,
+        "settings": list(assignments),
+    }
+    if strange := [text for text in assignments if text.startswith(("space.", "data."))]:
+        raise click.UsageError(f"--set must not change space.* or data.*, which training needs too, but got {strange}")
     check_settings(output, settings)
     sets = [part for assignment in assignments for part in ("--set", assignment)]
     run = output / "search"
     enas("search", run, ["--preset", preset, "--data", data, "--searcher", "random", *sets])
-    swept = ["--sweep", limits, "--searcher", "reinforce", "--epochs", str(epochs), "--output", str(output / "sweep")]
-    subprocess.run([sys.executable, "-m", "enas", "derive", str(run), *swept], check=True)
-    found = {value: read_result(output / "sweep" / f"{cost}-{value}") for value in values}
+    threads = ["--set", f"threads={max(1, (os.cpu_count() or 1) // workers)}"]
+    learning = ["--searcher", "reinforce", "--epochs", str(epochs), "--device", device, *threads]
+    folders = {value: output / "derived" / f"{cost}-{value}" for value in values}
+    limited_to = {folder: ["--limit", f"{cost}={value}"] for value, folder in folders.items()}
+    done_by(workers, [("derive", folder, [*limit, *learning], run) for folder, limit in limited_to.items()])
+    found = {value: read_result(folder) for value, folder in folders.items()}
     wanted: dict[str, list[tuple[str, int]]] = {REFERENCE: [(REFERENCE, seed) for seed in range(seeds)]}
     for value, result in found.items():
         text = spaces.to_text(result.space, result.arch)
         wanted[value] = [(text, seed) for seed in range(seeds)]
         wanted[f"{value}, random"] = [(other, 0) for other in uniform_within(result.config, result.space, others)]
-    common = ["--preset", preset, "--data", data]
+    common = ["--preset", preset, "--data", data, "--device", device, *threads]
+    common += [] if train_epochs is None else ["--epochs", str(train_epochs)]
     tested = trained(output / "trained", sorted({pair for pairs in wanted.values() for pair in pairs}), common, workers)
     rows = [described(cost, value, result, wanted, tested) for value, result in found.items()]
     report: dict[str, Any] = {
@@ -105,16 +123,21 @@ def uniform_within(run_config: Any, space: spaces.SearchSpace, count: int) -> li
 def trained(
     output: Path, pairs: list[tuple[str, int]], common: list[str], workers: int
 ) -> dict[tuple[str, int], dict[str, Any]]:
-    """Results of training each of these networks with its seed, some at the same time."""
+    """Results of training each of these networks with its seed."""
+    jobs: list[Job] = []
+    for text, seed in pairs:
+        name = text if text == REFERENCE else hashlib.sha256(text.encode()).hexdigest()[:12]
+        what = ["--reference", REFERENCE] if text == REFERENCE else [text]
+        jobs.append(("retrain", output / f"{name}-{seed}", [*what, *common, "--seed", str(seed)], None))
+    return dict(zip(pairs, done_by(workers, jobs), strict=True))
+
+
+def done_by(workers: int, jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """Results of `enas` commands, some of which run at the same time."""
     with ThreadPoolExecutor(workers) as pool:
-        runs = {}
-        for text, seed in pairs:
-            name = text if text == REFERENCE else hashlib.sha256(text.encode()).hexdigest()[:12]
-            what = ["--reference", REFERENCE] if text == REFERENCE else [text]
-            arguments = [*what, *common, "--seed", str(seed)]
-            runs[text, seed] = pool.submit(enas, "retrain", output / f"{name}-{seed}", arguments)
+        runs = [pool.submit(enas, *job) for job in jobs]
         try:
-            return {pair: run.result() for pair, run in runs.items()}
+            return [run.result() for run in runs]
         except BaseException:  # those not begun are for the next call
             pool.shutdown(wait=False, cancel_futures=True)
             raise

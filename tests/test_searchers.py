@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import itertools
 import math
@@ -10,9 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from enas.config import ControllerConfig
+from enas import spaces
+from enas.config import ControllerConfig, ObjectiveConfig
 from enas.controller import Controller, Rollout
 from enas.cost import cost
+from enas.limits import limited
+from enas.objective import Objective
 from enas.searchers import (
     Reinforce,
     advantages,
@@ -302,3 +306,31 @@ def test_fair_choices_of_different_decisions_are_independent() -> None:
     space = macro(3)
     choices = as_tensor(fair(space, 600, 6, seeded()))
     assert len(as_pairs(choices)) == len(as_pairs(as_tensor(uniform(space, 3600, seeded()))))
+
+
+def test_the_controller_learns_to_stay_within_a_limit() -> None:
+    """Where dearer is better, it would soon draw next to nothing that is allowed, did it not learn from the rest."""
+    space = macro(4)
+
+    def macs(arch: Architecture) -> float:
+        return float(cost(space.graph(arch)).macs)
+
+    limit = sorted(map(macs, uniform(space, 50, seeded())))[5]
+    small = limited(space, Objective(space, ObjectiveConfig(limit_macs=limit)))
+    searcher = Reinforce(small, ControllerConfig(lr=0.02, skip_weight=0.0), seeded())
+    for _ in range(60):
+        proposals = searcher.ask(10)
+        searcher.tell(proposals, torch.tensor([macs(p.arch) / limit for p in proposals]))
+    assert macs(searcher.sample(1, seeded())[0]) <= limit
+    spaces.allowed_share(small)  # counts from here
+    found = searcher.sample(200, seeded())
+    share = spaces.allowed_share(small)
+    assert share is not None and share > 0.5  # of uniform ones a tenth
+    assert sum(map(macs, found)) / 200 > 0.8 * limit
+    again = Reinforce(small, ControllerConfig(lr=0.02, skip_weight=0.0), seeded(7))
+    proposals = searcher.ask(10)
+    again.load_state_dict(copy.deepcopy(searcher.state_dict()))
+    rewards = torch.rand(10, generator=seeded())
+    searcher.tell(proposals, rewards)
+    again.tell(proposals, rewards)
+    assert searcher.ask(5) == again.ask(5)  # what was refused is part of the state

@@ -12,9 +12,10 @@ from torch import Tensor
 from enas.config import ControllerConfig
 from enas.controller import Controller, Rollout
 from enas.searchers.base import Network, Policy, Proposal, Told, Unrepeated, allowed, architectures, restored
-from enas.spaces import Architecture, SearchSpace
+from enas.spaces import Architecture, SearchSpace, allows
 
 RATIO_CLIP = 0.2  # how far a stale proposal's probability ratio may pull (PPO's usual bound)
+REFUSED = 32  # architectures beyond the limits that an update learns from
 DRAWN_TOO = 32  # architectures that are drawn beyond those needed, where repetitions are left out
 
 
@@ -81,19 +82,34 @@ class Reinforce:
         self.baseline: float | None = None
         self.mean_square = 0.0  # of the advantages, decaying
         self.memory: dict[Hashable, tuple[Architecture, float]] = {}  # the best with their rewards, the best first
+        self.refused: list[Architecture] = []  # some of what was drawn for the last proposals beyond the limits
+        self.refused_share = 0.0  # of all that was drawn for them
         self.version = 0  # updates so far
         self.asked = 0
 
     def sample(self, n: int, generator: torch.Generator) -> list[Architecture]:
-        def draw(k: int) -> list[Architecture]:
-            return architectures(self.space, self.controller.sample(k, generator).choices)
+        return allowed(self.space, n, lambda k: self._drawn(k, generator), generator)
 
-        return allowed(self.space, n, draw, generator)
+    def _drawn(self, n: int, generator: torch.Generator) -> list[Architecture]:
+        """What the policy gives, whether the space allows it or not."""
+        return architectures(self.space, self.controller.sample(n, generator).choices)
 
     def ask(self, n: int) -> list[Proposal]:
         # a batch costs little more than one: where repetitions are left out, one draw should be enough
         surplus = 0 if self.unrepeated.network is None else DRAWN_TOO
-        archs = self.unrepeated.take(n, lambda k: self.sample(k + surplus, self.generator) if k else [], self.generator)
+        drawn: list[Architecture] = []
+
+        def draw(k: int) -> list[Architecture]:
+            archs = self._drawn(k, self.generator)
+            drawn.extend(archs)
+            return archs
+
+        def take(k: int) -> list[Architecture]:
+            return allowed(self.space, k + surplus, draw, self.generator) if k else []
+
+        archs = self.unrepeated.take(n, take, self.generator)
+        refused = [arch for arch in drawn if not allows(self.space, arch)]
+        self.refused, self.refused_share = refused[:REFUSED], len(refused) / max(1, len(drawn))
         first, self.asked = self.asked, self.asked + n
         with torch.no_grad():
             log_probs = self.controller.read(_choices(archs)).log_probs.tolist()
@@ -122,6 +138,8 @@ class Reinforce:
             loss = reinforce_loss(rollout, old, scaled, config)
             if len(remembered):
                 loss = loss - config.replay * remembered.mean()
+            if self.refused:
+                loss = loss + scaled.abs().mean() * self._towards_allowed(rollout.log_probs)
             norms.append(self._step(loss))
         told = Told(
             reward=rewards.nanmean().item(),
@@ -132,6 +150,15 @@ class Reinforce:
         self.baseline = moved
         self.version += 1
         return told
+
+    def _towards_allowed(self, log_probs: Tensor) -> Tensor:
+        """A loss whose gradient is minus that of the logarithm of the probability that a draw is within the limits.
+
+        Rewards say nothing of the draws that were refused. Without this, where dearer is better, the policy soon
+        proposes next to nothing that is allowed. log_probs: [n], of what was allowed.
+        """
+        of_refused = self.controller.read(_choices(self.refused)).log_probs
+        return self.refused_share * (of_refused.mean() - log_probs.mean())
 
     def _remember(self, archs: Sequence[Architecture], rewards: Tensor) -> None:
         """Keep the best of all architectures that were told, each once, with its latest reward."""
@@ -195,6 +222,8 @@ class Reinforce:
             "baseline": self.baseline,
             "mean_square": self.mean_square,
             "memory": [(list(arch.choices), reward) for arch, reward in self.memory.values()],
+            "refused": [list(arch.choices) for arch in self.refused],
+            "refused_share": self.refused_share,
             "version": self.version,
             "asked": self.asked,
             "generator": self.generator.get_state(),
@@ -209,6 +238,8 @@ class Reinforce:
         network = self.unrepeated.network or (lambda arch: arch)
         memory = [(restored(self.space, choices), reward) for choices, reward in state["memory"]]
         self.memory = {network(arch): (arch, reward) for arch, reward in memory}
+        self.refused = [restored(self.space, choices) for choices in state["refused"]]
+        self.refused_share = state["refused_share"]
         self.generator.set_state(state["generator"])
         self.unrepeated.load_state_dict(state["proposed"])
 

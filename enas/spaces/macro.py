@@ -14,6 +14,7 @@ for each earlier layer that is still needed, as in the authors' code.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,12 +59,12 @@ class MacroSpace:
             position += layer
             skips = [source for source, bit in enumerate(bits, start=1) if bit]
             x = self._at(builder, outputs, layer - 1, layer)
-            branch = builder.add(op, (x,), self._shape(layer), f"layer{layer}/{op}")
+            branch = builder.add(op, (x,), self._shapes[layer], f"layer{layer}/{op}")
             summands = [branch] + [self._at(builder, outputs, source, layer) for source in skips]
-            outputs.append(builder.add("sum_norm", summands, self._shape(layer), f"layer{layer}/norm"))
+            outputs.append(builder.add("sum_norm", summands, self._shapes[layer], f"layer{layer}/norm"))
         builder.add("classifier", (outputs[-1],), (self.num_classes, 1, 1), "classifier")
         # behind the first layer of the last stage; a network of one layer has no such place
-        auxiliary = outputs[reductions[-1] + 1] if (reductions := self._reductions()) else None
+        auxiliary = outputs[reductions[-1] + 1] if (reductions := self._reductions) else None
         return builder.graph(auxiliary)
 
     def candidates(self) -> tuple[Node, ...]:
@@ -72,8 +73,8 @@ class MacroSpace:
         for layer in range(1, self.options.layers + 1):
             sources = range(min(layer - 1, 1), layer)  # the stem (0) feeds layer 1 alone
             inputs = [self._at(builder, outputs, source, layer) for source in sources]
-            branches = [builder.add(op, (inputs[-1],), self._shape(layer), f"layer{layer}/{op}") for op in OPERATIONS]
-            outputs.append(builder.add("sum_norm", branches[:1], self._shape(layer), f"layer{layer}/norm"))
+            branches = [builder.add(op, (inputs[-1],), self._shapes[layer], f"layer{layer}/{op}") for op in OPERATIONS]
+            outputs.append(builder.add("sum_norm", branches[:1], self._shapes[layer], f"layer{layer}/norm"))
         builder.add("classifier", (outputs[-1],), (self.num_classes, 1, 1), "classifier")
         return tuple(node for node in builder.nodes() if node.key)
 
@@ -86,7 +87,7 @@ class MacroSpace:
             if skips:
                 line += f", skips from {_listed(skips)}"
             lines.append(line)
-            if layer in self._reductions():
+            if layer in self._reductions:
                 lines.append("(resolution halved)")
             position += layer
         return lines
@@ -111,19 +112,23 @@ class MacroSpace:
             )
         return layers
 
+    @functools.cached_property
     def _reductions(self) -> tuple[int, ...]:
         """Layers after which the resolution is halved."""
         layers = self.options.layers
         return tuple(after for after in (layers // 3, 2 * layers // 3) if after > 0)
 
-    def _shape(self, layer: int) -> Shape:
-        """Output shape of a layer (0: the stem)."""
+    @functools.cached_property
+    def _shapes(self) -> tuple[Shape, ...]:
+        """Output shapes of the layers, from 0, the stem."""
         channels, height, width = stem_shape(self.input_shape, self.options.width)
-        for after in self._reductions():
-            if layer > after:
+        shapes = []
+        for layer in range(self.options.layers + 1):
+            if layer - 1 in self._reductions:
                 height, width = (height + 1) // 2, (width + 1) // 2
                 channels *= 2 if self.options.double_width else 1
-        return channels, height, width
+            shapes.append((channels, height, width))
+        return tuple(shapes)
 
     def _stem(self, builder: GraphBuilder) -> int:
         return add_stem(builder, self.options.width)
@@ -131,10 +136,10 @@ class MacroSpace:
     def _at(self, builder: GraphBuilder, outputs: list[int], source: int, layer: int) -> int:
         """The output of layer `source` at the resolution where layer `layer` works, reduced where needed."""
         node = outputs[source]
-        for after in self._reductions():
+        for after in self._reductions:
             if source <= after < layer:
                 key = f"reduction{after}/layer{source}"
-                node = builder.add("factorized_reduction", (node,), self._shape(after + 1), key)
+                node = builder.add("factorized_reduction", (node,), self._shapes[after + 1], key)
         return node
 
     def sketches(self, arch: Architecture) -> tuple[Sketch, ...]:
@@ -142,11 +147,11 @@ class MacroSpace:
         position = 0
         for layer in range(1, layers + 1):
             op = OPERATIONS[arch.choices[position]]
-            parts.append(Box(f"layer {layer}", op, op, tag=f"{layer}", stage=stage_of(self._shape(layer))))
+            parts.append(Box(f"layer {layer}", op, op, tag=f"{layer}", stage=stage_of(self._shapes[layer])))
             skips += [(source, layer) for source in range(1, layer) if arch.choices[position + source]]
             position += layer
         title = f"{self.name}, {layers} layer{'s' if layers > 1 else ''}"
-        return (chain(title, parts, skips, self.input_shape, self._shape(0), self.num_classes),)
+        return (chain(title, parts, skips, self.input_shape, self._shapes[0], self.num_classes),)
 
 
 def _decisions(layers: int) -> tuple[Decision, ...]:
