@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kendalltau, spearmanr
@@ -17,7 +19,7 @@ Floats = NDArray[np.float64]
 def figures(scores: Floats, truth: Floats, macs: NDArray[np.int64]) -> dict[str, float]:
     """Kendall's tau-b, Spearman's rho, tau among the truly better half, the best tenth and networks of 90 % accuracy or
     more, the mean tau over bands of 5M MACs, and the share of the truly best 1 % in the best 1 % by score. A score that
-    is no number ranks last."""
+    is no number ranks last; the tau of bands is none where no band has LEAST networks."""
     scores = np.nan_to_num(scores, nan=-np.inf)
     half, tenth = (truth >= np.quantile(truth, q) for q in (0.5, 0.9))
     bands = (macs // BAND).astype(int)
@@ -30,7 +32,7 @@ def figures(scores: Floats, truth: Floats, macs: NDArray[np.int64]) -> dict[str,
         "tau_top_half": tau(scores[half], truth[half]),
         "tau_top_tenth": tau(scores[tenth], truth[tenth]),
         "tau_from_90": tau(scores[truth >= GOOD], truth[truth >= GOOD]),
-        "tau_bands": float(np.mean([tau(scores[band], truth[band]) for band in inside])),
+        "tau_bands": float(np.mean([tau(scores[band], truth[band]) for band in inside])) if inside else math.nan,
         "precision_top_percent": len(best & set(np.argsort(-scores, kind="stable")[:count])) / count,
     }
 

@@ -36,6 +36,7 @@ from enas.data import load, random_batch
 from enas.effects import Effects
 from enas.errors import UserError
 from enas.jobs.targets import read_result
+from enas.records import finite, student_t
 from enas.runtime import generator, versions
 from enas.spaces import Architecture
 from enas.tables import TrueAccuracies, load_table
@@ -44,6 +45,7 @@ from enas.zero_cost import vote
 NAME = re.compile(r"[\w-]+")  # of a recipe, which names a folder
 ZERO_COST_IMAGES = 64
 RANDOM_TRAININGS = 10
+LEAST = 10  # networks whose ranking says something
 FEW = 3  # seeds whose picks are named one by one
 COLUMNS = {
     "tau": "tau",
@@ -99,8 +101,13 @@ def main(
     settings = [f"data.validation_fraction={images / 50_000}", *assignments]
     # a name stands for one recipe, and one folder for one choice of networks: no old run passes for another
     most = None if cap is None else 1e6 * cap
-    if most is not None and table.macs.min() > most:
-        raise click.UsageError(f"--cap must leave a network, but the smallest has {table.macs.min() / 1e6:.1f}M MACs")
+    few = sample(table, min(zero_cost, len(archs))) if zero_cost else positions
+    for among, least in ((everyone, RANDOM_TRAININGS), (positions, LEAST), (few, LEAST)):
+        left = len(among) if most is None else int((table.macs[among] <= most).sum())
+        if left < least:
+            raise click.UsageError(
+                f"--cap must leave {least} networks of {len(among):,}, but it leaves {left}; raise it"
+            )
     common = {"table": path.name, "networks": len(archs), "images": images, "cap": cap, "zero_cost": zero_cost}
     check_settings(output, {**common, "data": data})
     check_settings(output / recipe, {"preset": preset, "data": data, "budget": budget, "settings": settings})
@@ -114,7 +121,6 @@ def main(
     report["predictors"] = {
         name: summary(table, everyone, values, most, 0) for name, values in predictors(table, everyone).items()
     }
-    few = sample(table, min(zero_cost, len(archs))) if zero_cost else positions[:0]
     runs: list[dict[str, Any]] = []
     free: dict[str, Floats] = {}
     for seed in range(seeds):
@@ -135,6 +141,7 @@ def main(
         report["predictors"] |= {name: summary(table, few, values, most, 0) for name, values in free.items()}
         runs.append({"seed": seed, "flops": result["flops"], "time_s": result["elapsed_s"], "scores": rankings})
     report.setdefault("recipes", {})[recipe] = {"settings": settings, "preset": preset, "budget": budget, "runs": runs}
+    report = finite(report)
     (output / "ranking.json").write_text(json.dumps(report, indent=2) + "\n")
     print("\n".join(rows(report)))
     draw(predicted, table.test[everyone], f"{table.name}, {recipe}", output / f"{recipe}.png")
@@ -211,7 +218,7 @@ def picked(table: TrueAccuracies, positions: Any, values: Floats, most: float) -
     pick = int(positions[allowed][np.argmax(np.nan_to_num(values[allowed], nan=-np.inf))])
     different = np.unique(table.network)
     others = table.test[different[table.macs[different] <= most]]
-    better = int((np.unique(others) > table.test[pick]).sum())
+    better = int((others > table.test[pick] + 1e-9).sum())
     arch = spaces.to_text(table.space, table.arch(pick))
     return {"arch": arch, "accuracy": float(table.test[pick]), "rank": better + 1, "macs": int(table.macs[pick])}
 
@@ -231,11 +238,32 @@ def rows(report: Mapping[str, Any]) -> list[str]:
             lines.append(line(name, score, costs, [run["scores"][score] for run in runs], columns))
     for name, found in report["predictors"].items():
         lines.append(line(name, "", ["", ""], [found], columns))
+    lines += gains(report)
     for key, among in (("chance", "all networks"), ("chance_under_cap", "networks under the cap")):
         if key in report:
             figures = {name: f"{100 * value:.2f} %" for name, value in report[key].items()}
             words = "{mean} on average, {best_of_ten} the best of ten random ones on average, {best} the best"
             lines.append(f"{among}: {words.format(**figures)}")
+    return lines
+
+
+def gains(report: Mapping[str, Any]) -> list[str]:
+    """By how much what a score picks is better than a random network, whose mean accuracy is known, over the seeds."""
+    lines = []
+    for name, entry in report["recipes"].items():
+        runs = entry["runs"]
+        if len(runs) < 2:
+            continue
+        for kind, key in (("pick", "chance"), ("pick_under_cap", "chance_under_cap")):
+            for score, found in runs[0]["scores"].items():
+                if not found[kind]:
+                    continue
+                above = [100 * (run["scores"][score][kind]["accuracy"] - report[key]["mean"]) for run in runs]
+                half = student_t(len(above) - 1) * statistics.stdev(above) / len(above) ** 0.5
+                words = f"{name}, {score}, {kind.replace('_', ' ')} minus random: {mean(above):+.2f} points"
+                lines.append(
+                    f"{words} (95 %: {mean(above) - half:+.2f} to {mean(above) + half:+.2f}, {len(above)} seeds)"
+                )
     return lines
 
 
@@ -249,6 +277,9 @@ def line(
             cells.append("")
             continue
         values = [entry[key] for entry in found]
+        if None in values:  # too few networks for this
+            cells.append("-")
+            continue
         error = statistics.stdev(values) if len(values) > 1 else found[0]["errors"][key]
         cells.append(f"{mean(values):.3f} ({error:.3f})")
     for kind in ("pick", "pick_under_cap"):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+
+from tests.toys import all_archs, nasbench_macro
 
 pytestmark = pytest.mark.usefixtures("benchmarks")
 
@@ -77,3 +80,45 @@ def test_chance_is_the_mean_over_all_choices_of_ten() -> None:
     found = ranking.chance(table, np.arange(12))
     best = [max(truth[list(ten)]) for ten in itertools.combinations(range(12), 10)]
     assert found == pytest.approx({"mean": truth.mean(), "best_of_ten": np.mean(best), "best": truth.max()})
+
+
+def test_the_rank_of_a_pick_counts_networks_and_what_is_better_than_chance() -> None:
+    """Also those that share an accuracy; the same network under two names counts once."""
+    import ranking
+
+    space = nasbench_macro()
+    archs = all_archs(space)[:6]
+    table = SimpleNamespace(
+        test=np.array([0.9, 0.8, 0.8, 0.7, 0.6, 0.6]),
+        macs=np.array([5, 4, 3, 2, 1, 1]),
+        network=np.array([0, 1, 2, 3, 4, 4]),
+        space=space,
+        arch=lambda position: archs[position],
+    )
+    scores = np.array([0.0, 0.0, 0.0, 3.0, 1.0])
+    found = ranking.picked(table, np.arange(5), scores, np.inf)
+    assert (found["accuracy"], found["rank"]) == (0.7, 4)
+    assert ranking.picked(table, np.arange(5), scores, 1)["rank"] == 1
+    runs = [{"scores": {"loss": {"pick": {"accuracy": a}, "pick_under_cap": None}}} for a in (0.7, 0.8)]
+    (line,) = ranking.gains({"recipes": {"r": {"runs": runs}}, "chance": {"mean": 0.6}})
+    assert "+15.00 points" in line and "2 seeds" in line
+
+
+def test_bands_without_networks_say_nothing() -> None:
+    from correlation import figures
+
+    truth = np.arange(30.0)
+    assert math.isnan(figures(truth, truth, np.arange(30) * 10_000_000)["tau_bands"])
+
+
+def test_a_cap_has_to_leave_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ranking
+
+    table = SimpleNamespace(network=np.arange(60), macs=np.arange(60) * 1_000_000, arch=lambda position: None)
+    monkeypatch.setattr(ranking, "load_table", lambda path: table)
+    arguments = ["--table", "t.json", "--data", "digits", "--budget", "flops=1e12", "--output", str(tmp_path / "out")]
+    for cap in ("8", "9"):  # the latter: enough of all, but not of the drawn ones
+        more = ["--recipe", "a", "--cap", cap, "--networks", "50"]
+        result = CliRunner().invoke(ranking.main, [*arguments, *more])
+        assert result.exit_code == 2 and "--cap must leave 10 " in result.output
+    assert not (tmp_path / "out").exists()
