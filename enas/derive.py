@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +17,6 @@ from enas.effects import Effects
 from enas.graph import signature
 from enas.network import Network
 from enas.objective import Scores
-from enas.pareto import best_known
 from enas.phases import Search
 from enas.plan import NASWOT_IMAGES, Work
 from enas.records import DeriveRecord, Record, difference, spread
@@ -55,8 +53,7 @@ def _choose(state: Search) -> DeriveRecord:
     effects = _measured_effects(state) if settings.criterion == "effects" else None
     # the best by effects need not be among those that the policy happened to give
     extra = [] if effects is None else _best(state.space, effects, policy + random, settings.finalists)
-    if state.config.weights.source is not None:
-        extra += best_known(state.space, Path(state.config.weights.source))
+    extra += [spaces.parse(state.space, text) for text in state.derived.get("known", ())]
     everyone = policy + random + extra
     found = _score(state, everyone)
     scores = ProxyScores(state, everyone, found, criteria(state, everyone, found, effects))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from enas import checkpoint, spaces
+from enas.config import SearchConfig
 from enas.errors import UserError
 from enas.runs import RunFolder
 from enas.spaces import Architecture, SearchSpace
@@ -29,19 +30,29 @@ def front(rows: Sequence[Mapping[str, Any]], cost: str, value: str = "proxy_accu
 
 
 def best_known(space: SearchSpace, source: Path) -> list[Architecture]:
-    """The architectures on the fronts of a finished search that this space allows; none where it is not finished.
+    """The architectures that this space allows on the fronts of a finished search, and of those whose shared weights it
+    had in turn, as far as they are still there.
 
-    Raises UserError where its result file is damaged.
+    Raises UserError where a result file is damaged.
     """
-    path = RunFolder(source).result
-    rows = checkpoint.read_json(path).get("archive") if path.exists() else None
-    if not rows:
-        return []
-    try:
-        texts = {rows[i]["text"] for cost in rows[0]["costs"] for i in front(rows, cost)}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path} must hold an archive of scores, but something in it is missing ({error}); restore the file"
-        ) from None
+    texts: set[str] = set()
+    before: Path | None = source
+    seen: set[Path] = set()
+    while before is not None and before not in seen and RunFolder(before).result.exists():
+        texts |= _on_fronts(RunFolder(before).result)
+        seen.add(before)
+        earlier = RunFolder(before).config(SearchConfig()).weights.source if RunFolder(before).begun else None
+        before = None if earlier is None else Path(earlier)
     archs = [spaces.parse(space, text) for text in sorted(texts)]
     return [arch for arch in archs if spaces.allows(space, arch)]
+
+
+def _on_fronts(result: Path) -> set[str]:
+    """The texts of the architectures on the fronts of a result's archive."""
+    rows = checkpoint.read_json(result).get("archive") or []
+    try:
+        return {rows[i]["text"] for cost in (rows[0]["costs"] if rows else ()) for i in front(rows, cost)}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{result} must hold an archive of scores, but something in it is missing ({error}); restore the file"
+        ) from None

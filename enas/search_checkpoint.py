@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from enas import checkpoint
+from enas import checkpoint, spaces
 from enas.errors import UserError
+from enas.pareto import best_known
 from enas.plan import Work, sizes, with_sizes
 from enas.runs import RunFolder, check_identity
 from enas.searchers import Told
@@ -96,7 +97,7 @@ def take_over(search: Search, state: Mapping[str, Any]) -> None:
 
 
 def inherit(search: Search, source: Path) -> None:
-    """Take over the shared weights of the search in the folder `source`, and nothing else.
+    """Take over the shared weights of the search in the folder `source`, and what it found to be best for its cost.
 
     Raises UserError unless it searched the same space with the same images, split alike.
     """
@@ -117,6 +118,8 @@ def inherit(search: Search, source: Path) -> None:
                 f"{' and '.join(different)} are others; leave those out"
             )
         search.supernet.load_state_dict(state["supernet"])
+    # noted here, so that a run that goes on when its source is gone judges the same ones
+    search.derived["known"] = [spaces.to_text(search.space, arch) for arch in best_known(search.space, source)]
 
 
 def _inherited(identity: Mapping[str, str]) -> dict[str, Any]:

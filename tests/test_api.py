@@ -137,6 +137,9 @@ def test_a_budget_excuses_only_the_sizes_that_it_decides() -> None:
     begun = config.update(SearchConfig(), {"budget": "40m", "epochs": 7, "seed": 1, "weights": {"steps": 50}})
     wanted = config.update(SearchConfig(), {"budget": "40m", "seed": 1})
     assert _as_begun(wanted, begun, Path("run")) == begun
+    other = config.update(wanted, {"derive": {"criterion": "vote"}})
+    with pytest.raises(enas.UserError, match="its derive.criterion is 'own' instead of 'vote'"):
+        _as_begun(other, begun, Path("run"))
     with pytest.raises(enas.UserError, match="its seed is 1 instead of 2"):
         _as_begun(config.update(wanted, {"seed": 2}), begun, Path("run"))
     with pytest.raises(enas.UserError, match="its budget is '40m' instead of '2h'"):

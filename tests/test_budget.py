@@ -292,7 +292,8 @@ def test_a_machine_that_is_far_too_slow_still_lets_the_controller_learn(
 
 def test_a_search_with_a_budget_of_operations(tmp_path: Path) -> None:
     few = ["derive.samples=2", "derive.random=2", "derive.finalists=1"]
-    options = [part for text in [*TINY, *few] for part in ("--set", text)]
+    tiny = [text for text in TINY if not text.startswith("epochs=")]  # which the budget decides
+    options = [part for text in [*tiny, *few] for part in ("--set", text)]
     path = tmp_path / "run"
     arguments = ["search", *options, "--budget", "flops=5e8", "--output", str(path)]
     result = CliRunner().invoke(main, arguments)
@@ -312,9 +313,10 @@ def test_a_search_with_a_budget_of_operations(tmp_path: Path) -> None:
 
 
 def test_a_number_of_epochs_beside_a_budget_is_refused(tmp_path: Path) -> None:
-    arguments = ["search", "--budget", "40m", "--epochs", "10", "--output", str(tmp_path / "run")]
-    result = CliRunner().invoke(main, arguments)
-    assert result.exit_code == 2 and "--epochs and --budget must not be given together" in result.output
+    for epochs in (["--epochs", "10"], ["--set", "epochs=10"]):
+        arguments = ["search", "--budget", "40m", *epochs, "--output", str(tmp_path / "run")]
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 2 and "epochs and a budget must not be given together" in result.output
     assert not (tmp_path / "run").exists()
 
 

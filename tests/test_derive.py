@@ -116,12 +116,24 @@ def test_the_default_folder_and_the_printed_settings(source: Path) -> None:
     assert enas("derive", source, "--searcher", "random").exit_code == 0
     (folder,) = source.glob("derive-*")
     assert result(folder)["config"]["searcher"] == "random"
-    again = enas("derive", folder, "--limit", "params=5e3", "--print-config").output
-    assert f'source = "{source}"' in again  # not the copy, which may be gone one day
-    settings = json.loads((folder / "config.json").read_text())
-    settings["weights"]["source"] = str(source / "gone")
-    (folder / "config.json").write_text(json.dumps(settings))
-    assert f'source = "{folder}"' in enas("derive", folder, "--limit", "params=5e3", "--print-config").output
+    again = enas("derive", folder, "--searcher", "reinforce", "--print-config").output
+    assert f'source = "{folder}"' in again
+    assert "\nepochs = 30\n" in again  # those in which the preset's controller learns: this run had none
+    space = spaces.build(tiny().space, (1, 8, 8), 10)
+    both = best_known(space, folder)  # also what was known to the run that trained the weights
+    assert set(best_known(space, source)) < set(both)
+    shutil.rmtree(folder)
+
+
+def test_what_was_known_is_judged_though_its_run_is_gone(source: Path, digits: DataSet, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(source, moved)
+    again = tiny(f"weights.source={moved}", "controller.warmup_epochs=0", "epochs=1")
+    run(tmp_path / "run", digits, again, stop_after=1)
+    shutil.rmtree(moved)
+    whole = run(tmp_path / "whole", digits, tiny(f"weights.source={source}", "controller.warmup_epochs=0", "epochs=1"))
+    found = checkpoint.read_json(run(tmp_path / "run", digits, again).result)
+    assert found["archive"] == checkpoint.read_json(whole.result)["archive"]
 
 
 def test_a_limit_is_about_the_network_that_the_preset_retrains(source: Path, tmp_path: Path) -> None:
@@ -165,9 +177,14 @@ def test_training_goes_beyond_the_limit(digits: DataSet, tmp_path: Path) -> None
         (("--set", "space.width=8"), "must have searched the same space with the same split of the images"),
         (("--set", "data.split_seed=3"), "its settings of data are others"),
         (("--set", "controller.warmup_epochs=1"), "there must be no warm-up"),
-        (("--set", "weights.sampling=fair"), "nothing is left to sample for"),
-        (("--set", "evaluator=full-training"), "evaluator full-training uses none"),
+        (("--set", "weights.sampling=fair"), "weights.sampling=fair must be left out"),
+        (("--set", "evaluator=full-training"), "evaluator=full-training must be left out"),
         (("--limit", "macs=2"), "within 2 MACs"),
+        (("--sweep", "macs=1e8,2"), "within 2 MACs"),  # before it searches within the first one
+        (("--sweep", "macs=1e8,2", "--limit", "macs=1e6"), "both are of macs"),
+        (("--set", "weights.lr_max=0.7"), "--set weights.lr_max=0.7 must be left out"),
+        (("--set", "evaluations=3"), "must be left out"),
+        (("--set", "budget=3m"), "--set budget=3m must be left out"),
     ],
 )
 def test_what_does_not_go_with_trained_weights(
@@ -218,6 +235,18 @@ def test_a_sweep_derives_once_for_each_limit_and_goes_on(source: Path, tmp_path:
 def test_what_is_no_sweep(source: Path, tmp_path: Path, text: str) -> None:
     fails("derive", source, "--sweep", text, "--output", tmp_path / "sweep", match="macs")
     assert not (tmp_path / "sweep").exists()
+
+
+def test_an_audit_that_is_asked_for_is_made(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    audited: list[Path] = []
+
+    def noted(path: Path, values: dict[str, Any]) -> dict[str, Any]:
+        audited.append(path)
+        return values
+
+    monkeypatch.setattr("enas.cli.derive.with_audit", noted)
+    assert enas("derive", source, "--set", "audit.networks=10", "--output", tmp_path / "one").exit_code == 0
+    assert audited == [tmp_path / "one"] and result(tmp_path / "one")["config"]["audit"]["networks"] == 10
 
 
 def test_shared_weights_of_another_version_are_refused(source: Path, tmp_path: Path) -> None:

@@ -19,7 +19,11 @@ from enas.runs import RunFolder
 from enas.spaces import Architecture
 
 # what a budget decides
-BUDGETED = ("epochs", "controller.warmup_epochs", "controller.updates", "weights.steps", "weights.schedule", "derive.")
+BUDGETED = {
+    *("epochs", "controller.warmup_epochs", "controller.updates", "weights.steps", "weights.schedule"),
+    *("derive.samples", "derive.random", "derive.random_per_epoch", "derive.effects_from"),
+    *("derive.finalists", "derive.finalist_epochs"),
+}
 SETTLED = ("device", "precision", "threads")  # by circumstances when a run begins
 
 
@@ -113,7 +117,7 @@ def _as_begun(wanted: SearchConfig, stored: SearchConfig, path: Path) -> SearchC
     ours, theirs = (flat(config.to_dict(config.update(one, settled))) for one in (wanted, moved))
     ours["space.source"] = theirs.get("space.source")  # a file is told by its content
     decided = BUDGETED if wanted.budget is not None and wanted.budget == stored.budget else ()
-    other = [name for name in ours if ours[name] != theirs.get(name) and not name.startswith(decided)]
+    other = [name for name in ours if ours[name] != theirs.get(name) and name not in decided]
     if other:
         raise UserError(
             f"{path} must hold a run with these settings to go on with, but its {other[0]} is "

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from enas import checkpoint, config, draw, spaces
-from enas.api.given import Costs, data_of, objective_of
+from enas.api.given import Costs, data_of, flat, objective_of
 from enas.config import PRESETS, RetrainConfig, SearchConfig
 from enas.cost import cost
 from enas.errors import UserError
@@ -112,7 +112,8 @@ class Run:
         def changed(begin: SearchConfig) -> SearchConfig:
             return config.update(config.update(begin, costs), settings)  # type: ignore[no-any-return]
 
-        run_config = derived_from(self.path, changed, other_costs=bool(limit or target))
+        typed = {path: path for path in (*flat(settings), *flat(costs))}
+        run_config = derived_from(self.path, changed, typed, other_costs=bool(limit or target))
         path = Path(output) if output is not None else derived_folder(self.path)
         return searched(run_config, path, False, progress)
 

@@ -11,8 +11,10 @@ from enas.cli import options
 from enas.cli.output import print_search_result
 from enas.cli.search import cost_options, of_costs
 from enas.cli.stopping import interruptible
-from enas.cli.sweep import sweep
+from enas.cli.sweep import parse_sweep, sweep
 from enas.config import CRITERIA, SEARCHERS, SearchConfig
+from enas.errors import UserError
+from enas.jobs.auditing import with_audit
 from enas.jobs.deriving import derived_folder, derived_from
 from enas.jobs.doing import work
 from enas.jobs.training import searching
@@ -70,11 +72,14 @@ def derive(
         return derived_from(
             run,
             lambda begin: config.from_text(begin, [*typed, *more]),
+            {text.partition("=")[0].strip(): f"--set {text}" for text in assignments},
             other_costs=bool(limits or targets or swept),
             data=data,
             data_folder=data_folder,
         )
 
+    if swept is not None and (cost := parse_sweep(swept)[0]) in (of.partition("=")[0].strip() for of in limits):
+        raise UserError(f"--sweep must be of another cost than --limit, but both are of {cost}; leave one out")
     if print_config:
         click.echo(options.to_toml(config.to_dict(derived())))
         return
@@ -83,4 +88,4 @@ def derive(
         sweep(path, swept, derived)
         return
     with interruptible(path):
-        print_search_result(path, work(searching, derived(), path, resuming=False))
+        print_search_result(path, with_audit(path, work(searching, derived(), path, resuming=False)))

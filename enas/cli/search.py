@@ -95,11 +95,6 @@ def search_settings(
         return options.apply(base, values, fields, assignments)  # type: ignore[no-any-return]
 
     run_config = composed(name, space, own, changed, {**options.typed(SearchConfig, fields), **typed})
-    if fields.get("epochs") is not None and run_config.budget is not None:
-        raise UserError(
-            f"--epochs and --budget must not be given together, because a budget decides the number of epochs, but got "
-            f"{fields['epochs']} and {run_config.budget}; leave one out"
-        )
     return run_config, output or default_folder(folder_name(run_config.space))
 
 

@@ -10,14 +10,18 @@ from typing import Any
 import click
 
 from enas import config
-from enas.cli.output import print_table
+from enas.cli.output import own_space, print_table
 from enas.cli.stopping import heard
 from enas.config import COSTS, LIMIT, SearchConfig
 from enas.errors import UserError
 from enas.interrupts import Stopped
+from enas.jobs.auditing import with_audit
 from enas.jobs.doing import begun, work
 from enas.jobs.lines import reading
+from enas.jobs.targets import read_result
 from enas.jobs.training import searching
+from enas.limits import limited, objective_of
+from enas.objective import number
 from enas.report.words import duration
 
 FRONTS = "fronts.svg"
@@ -46,12 +50,16 @@ def sweep(path: Path, text: str, derived: Callable[[str], SearchConfig]) -> None
     stored = {folder: begun(SearchConfig(), folder, wanted) for folder, wanted in folders.items()}
     for folder, wanted in folders.items():
         _check_same(folder, stored[folder], wanted)
+    for wanted in folders.values():  # before the first search, since each of them takes minutes
+        space = read_result(Path(wanted.weights.source or "")).space
+        limited(space, objective_of(space, wanted.objective))
     results = {}
     try:
         for number, (folder, wanted) in enumerate(folders.items(), start=1):
             click.echo(f"{folder.name}, {number} of {len(folders)}: {folder}", err=True)
             earlier = stored[folder]
-            results[folder.name] = work(searching, earlier or wanted, folder, resuming=earlier is not None)
+            found = work(searching, earlier or wanted, folder, resuming=earlier is not None)
+            results[folder.name] = with_audit(folder, found)
     except (Stopped, KeyboardInterrupt) as error:
         words, code = heard(error)
         click.echo(f"{words}: go on with the same command and --output {path}", err=True)
@@ -77,12 +85,12 @@ def _print(path: Path, cost: str, limits: Sequence[str], results: Mapping[str, d
     """A line for each limit, and the picture of all that was scored."""
     from enas import draw
 
-    rows = [(f"{cost} at most", "parameters", "MACs", "proxy", "standalone", "time", "architecture")]
+    rows = [(f"{cost} at most", "found", "proxy", "standalone", "time", "architecture")]
     with reading(path):
         for limit, result in zip(limits, results.values(), strict=True):
             best = result["finalists"][0]
             alone = best["standalone_accuracy"]
-            figures = f"{best['params']:,}", f"{best['macs']:,}", f"{best['proxy_accuracy']:.4f}"
+            figures = number(result["costs"]["costs"][cost]["found"]), f"{best['proxy_accuracy']:.4f}"
             trained = "-" if alone is None else f"{alone:.4f}"
             rows.append((limit, *figures, trained, duration(result["elapsed_s"]), result["text"]))
         everything = {row["text"]: row for result in results.values() for row in result["archive"]}
@@ -90,5 +98,5 @@ def _print(path: Path, cost: str, limits: Sequence[str], results: Mapping[str, d
         draw.draw_fronts(list(everything.values()), found, path / FRONTS)
     print_table(rows)
     click.echo(f"fronts        {path / FRONTS}")
-    for name in results:
-        click.echo(f"next          enas retrain {path / name}")
+    for name, result in results.items():
+        click.echo(f"next          enas retrain {path / name}{own_space(result)}")

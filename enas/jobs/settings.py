@@ -45,7 +45,12 @@ def composed(
     run_config = changed(base)
     if run_config.evaluator != "shared-weights":
         run_config = changed(judged_alone(base, run_config.evaluator))
-    _check_heeded(typed, run_config)
+    check_heeded(typed, run_config)
+    if "epochs" in typed and run_config.budget is not None:
+        raise UserError(
+            "epochs and a budget must not be given together, because a budget decides the number of epochs, but got "
+            f"{run_config.epochs} and {run_config.budget}; leave one out"
+        )
     if run_config.evaluator == "table":
         run_config = _in_table_space(run_config, space)
     options = run_config.space
@@ -71,7 +76,7 @@ def costs_of_retrained(run_config: SearchConfig, retrained: RetrainConfig) -> Se
     return config.update(run_config, {"objective": sizes})  # type: ignore[no-any-return]
 
 
-def _check_heeded(typed: Mapping[str, str], run_config: SearchConfig) -> None:
+def check_heeded(typed: Mapping[str, str], run_config: SearchConfig) -> None:
     """Raise UserError for what this search does not heed. typed: options and --set, by the path of the setting."""
     unheeded = UNHEEDED[run_config.evaluator]
     if run_config.evaluator == "shared-weights" and run_config.audit.networks:
