@@ -63,11 +63,32 @@ def large(value: float, unit: str) -> str:
     return f"{value:.3g} {PREFIXES[power]}{unit}"
 
 
+def deviation(value: float | None) -> str:
+    """The standard deviation of shares, in percentage points."""
+    return NONE if value is None else f"{100 * value:.2f} points"
+
+
 def cost(name: str, value: float | None) -> str:
-    """A cost of a network."""
+    """A cost of a network, with its unit."""
+    return NONE if value is None else f"{cost_number(value)} {UNITS.get(name, name)}"
+
+
+def cost_number(value: float | None) -> str:
+    """The same without it, as in a column: not every cost is a whole number."""
     from enas import objective
 
-    return NONE if value is None else f"{objective.number(value)} {UNITS.get(name, name)}"
+    return NONE if value is None else objective.number(value)
+
+
+def has_target(result: Mapping[str, Any]) -> bool:
+    """Whether the reward of a search with this result counted costs beside accuracy."""
+    report = result.get("costs")
+    return report is not None and any(each["target"] for each in report["costs"].values())
+
+
+def best_of_many(result: Mapping[str, Any]) -> str:
+    """What the first finalist is, or has, among the networks that a search judged each by itself."""
+    return "the best reward" if has_target(result) else "the best"
 
 
 def listed(parts: list[str]) -> str:
