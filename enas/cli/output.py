@@ -11,6 +11,7 @@ import click
 
 from enas.config import CustomOptions, SpaceOptions
 from enas.jobs.lines import reading
+from enas.jobs.targets import read_result
 from enas.report.words import best_of_many, duration
 
 CLASSES = 10  # that are named of many
@@ -145,4 +146,12 @@ def print_retrain_result(path: Path, result: dict[str, Any]) -> None:
         own = own_space(result)
         click.echo(f"next          enas show {path}{own}")
         click.echo(f"              enas evaluate {path / 'model.safetensors'} --data NAME|DIR{own}")
-        click.echo(f"              enas export {path} --to python{own}")
+        click.echo(f"              enas export {path} --to {_exported_as(path) if own else 'python'}{own}")
+
+
+def _exported_as(path: Path) -> str:
+    """A format that `enas export` can write of the network in the folder, which is of a space of the user's."""
+    from enas.export.operations import unwritable
+
+    found = read_result(path)
+    return "torch-export" if unwritable(found.space.graph(found.arch)) else "python"
