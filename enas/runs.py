@@ -77,8 +77,6 @@ class RunFolder:
     @property
     def kind(self) -> str | None:
         """Of what the stored configuration is, "search" or "retrain"; None where there is none, or one of others."""
-        if not (self.path / CONFIG).is_file():
-            return None
         try:
             stored = checkpoint.read_json(self.path / CONFIG)
         except UserError:

@@ -169,6 +169,7 @@ def test_layers_are_called_what_they_are() -> None:
         "# layer 2: sep_conv_5x5, skips from 1\n        self.layer2_sep_conv_5x5 = SepConv(4, 4, kernel=5)",
         "self.layer3_max_pool_3x3 = Pool(4, 4, maximum=True)",
         "layer2 = self.layer2_norm(self.layer2_sep_conv_5x5(reduction1) + reduction1)",
+        '"""An image classifier with the architecture macro:0-31-501\n',  # whoever chose it
         'ARCHITECTURE = "macro:0-31-501"',
         "MEAN = (0.4, 0.4, 0.4)",
     ):

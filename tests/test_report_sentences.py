@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from enas import config
+from enas.cli.output import print_found
 from enas.config import RetrainConfig, SearchConfig
 from enas.objective import number
 from enas.report import answer, search, searches
@@ -52,8 +54,11 @@ def test_the_best_of_many_trained_networks_is_flattered() -> None:
     assert "has 90.00 % validation accuracy, the best of 20 networks." in text
 
 
-def test_with_a_target_the_best_has_the_best_reward() -> None:
-    text = " ".join(answer.of_search(judged(costs=costs(target=4.5), failed=2)))
+def test_with_a_target_the_best_has_the_best_reward(capsys: pytest.CaptureFixture[str]) -> None:
+    run = judged(costs=costs(target=4.5), failed=2)
+    print_found(Path("run"), run.result)  # type: ignore[arg-type]
+    assert "0.9000 accuracy, the best reward of 20 networks, of which 2 failed" in capsys.readouterr().out
+    text = " ".join(answer.of_search(run))
     assert "it has the best reward of the 20 networks that were judged each by itself" in text
     assert "90.00 % validation accuracy and the best reward of 20 networks, of which 2 failed." in text
     assert "others may be more accurate" in text and CHANCE not in text and "the best of" not in text
