@@ -28,6 +28,7 @@ def judged(evaluator: str = "full-training", space: str = "nasbench-macro", **va
     result: dict[str, Any] = {"text": "a:0", "evaluations": 20, "failed": 0, "random_baseline": None, "costs": None}
     result |= {"finalists": [best], "elapsed_s": 1.0, "device": "cpu", "precision": "float32", "threads": 1, **values}
     settings = config.update(SearchConfig(), {"evaluator": evaluator, "space": {"name": space}})
+    result = {"config": config.to_dict(settings), **result}
     return Searched("run", settings, (), result, "enas search --resume run", 1, AGAIN)
 
 
@@ -63,6 +64,8 @@ def test_with_a_target_the_best_has_the_best_reward(capsys: pytest.CaptureFixtur
     assert "90.00 % validation accuracy and the best reward of 20 networks, of which 2 failed." in text
     assert "others may be more accurate" in text and CHANCE not in text and "the best of" not in text
     assert "it is the best of the 20 networks" in " ".join(answer.of_search(judged(costs=costs(limit=4.5))))
+    by_loss = judged(config={"objective": {"metric": "loss"}})
+    assert "it has the best reward of the 20 networks" in " ".join(answer.of_search(by_loss))
 
 
 @pytest.mark.parametrize("space", ["nasbench201", "nasbench-macro"])

@@ -19,11 +19,11 @@ from enas.report.words import (
     counted,
     deviation,
     duration,
-    has_target,
     interval,
     listed,
     percent,
     points,
+    reward_differs,
     whole,
 )
 
@@ -65,7 +65,7 @@ def _lead(result: Values) -> str:
         return f"an audit, which trained networks on their own, finds it {report['verdict']}"
     if result["random_baseline"] is not None:
         return f"by proxy accuracy alone what the search proposes is {verdict(_gap(result))}"
-    verb = "has" if has_target(result) else "is"
+    verb = "has" if reward_differs(result) else "is"
     count = whole(result["evaluations"])
     return f"it {verb} {best_of_many(result)} of the {count} networks that were judged each by itself"
 
@@ -187,11 +187,11 @@ def _chance(baseline: Values) -> str:
 def _judged(run: Searched, result: Values, best: Values) -> list[str]:
     """Of a search that judged each architecture by itself."""
     sentence = f"It has {percent(best['accuracy'])} validation accuracy"
-    sentence += " and " if has_target(result) else ", "
+    sentence += " and " if reward_differs(result) else ", "
     sentence += f"{best_of_many(result)} of {whole(result['evaluations'])} networks"
     sentence += f", of which {whole(result['failed'])} failed." if result["failed"] else "."
-    if has_target(result):
-        sentence += " A reward counts costs beside accuracy, so others may be more accurate."
+    if reward_differs(result):
+        sentence += " The reward is not the accuracy alone, so others may be more accurate."
     elif not run.looks_up:
         sentence += " The best of many is flattered by chance: judged again it would most likely do a little worse."
     sentences = [sentence]

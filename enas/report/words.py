@@ -80,15 +80,16 @@ def cost_number(value: float | None) -> str:
     return NONE if value is None else objective.number(value)
 
 
-def has_target(result: Mapping[str, Any]) -> bool:
-    """Whether the reward of a search with this result counted costs beside accuracy."""
+def reward_differs(result: Mapping[str, Any]) -> bool:
+    """Whether a search with this result may have rewarded one network more than another that is more accurate."""
     report = result.get("costs")
-    return report is not None and any(each["target"] for each in report["costs"].values())
+    targets = report is not None and any(each["target"] for each in report["costs"].values())
+    return targets or result["config"]["objective"].get("metric") == "loss"
 
 
 def best_of_many(result: Mapping[str, Any]) -> str:
     """What the first finalist is, or has, among the networks that a search judged each by itself."""
-    return "the best reward" if has_target(result) else "the best"
+    return "the best reward" if reward_differs(result) else "the best"
 
 
 def listed(parts: list[str]) -> str:
