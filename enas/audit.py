@@ -27,7 +27,7 @@ from enas.graph import signature
 from enas.objective import Scores
 from enas.phases import Search
 from enas.plan import NASWOT_IMAGES, TRAINING_COST
-from enas.records import Difference, difference
+from enas.records import NORMAL, Difference, difference, standing
 from enas.runtime import derived_seed
 from enas.scoring import ProxyScores
 from enas.spaces import Architecture
@@ -35,7 +35,6 @@ from enas.spaces import Architecture
 OnWork = Callable[[int], None]
 FOLDER = "audit"  # in the run's
 LEAST = 5  # trained networks below which nothing is said
-NORMAL = 1.959964  # 97.5 % of the standard normal distribution
 
 
 @dataclass(frozen=True)
@@ -204,7 +203,7 @@ def assess(proxy: ProxyScores, accuracy: Sequence[float], found: Sequence[float]
     scores |= {name: list(values) for name, values in proxy.others.items()}
     taus = {name: rank_correlation([_or_last(values[i]) for i in known], random) for name, values in scores.items()}
     gap = difference(again, random)
-    verdict = "better than random" if gap.low > 0 else "worse than random" if gap.high < 0 else "no better than random"
+    verdict = f"{standing(gap.low, gap.high)} random"
     beaten = sum(value < sum(again) / len(again) for value in random)
     sentence = _sentence(verdict, gap, beaten, len(random), epochs, taus[proxy.criterion])
     return {

@@ -121,4 +121,4 @@ def towards(values: Tensor, ratios: Tensor, config: ObjectiveConfig) -> Tensor:
 
 def number(value: float) -> str:
     """A cost as text: whole where it is large."""
-    return f"{value:,.0f}" if value >= 1000 or value == int(value) else f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 999.5 or value == int(value) else f"{value:.3g}"

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 COLLAPSED = 0.8  # an operation with a larger share of the choices is worth a warning
+NORMAL = NormalDist().inv_cdf(0.975)
 FEW = 8  # degrees of freedom below which the expansion of Student's t is more than 0.1 % off
 
 
@@ -195,6 +196,13 @@ def difference(a: Sequence[float], b: Sequence[float]) -> Difference:
     freedom = (vx + vy) ** 2 / (vx**2 / (len(x) - 1) + vy**2 / (len(y) - 1))
     half = student_t(float(freedom)) * math.sqrt(vx + vy)
     return Difference(mean=centre, low=centre - half, high=centre + half)
+
+
+def standing(low: float | None, high: float | None, between: str = "no better than") -> str:
+    """What the interval of a difference says of the first beside the second. between: where it includes 0."""
+    if low is None or high is None:
+        return "not known to be better than"
+    return "better than" if low > 0 else "worse than" if high < 0 else between
 
 
 def student_t(freedom: float, probability: float = 0.975) -> float:

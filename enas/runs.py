@@ -74,6 +74,16 @@ class RunFolder:
         """Whether there is a run: the configuration is the last file that `create` writes."""
         return (self.path / CONFIG).exists()
 
+    @property
+    def kind(self) -> str | None:
+        """Of what the stored configuration is, "search" or "retrain"; None where there is none, or one of others."""
+        try:
+            stored = checkpoint.read_json(self.path / CONFIG)
+        except UserError:
+            return None
+        sections = stored if isinstance(stored, dict) else {}
+        return "retrain" if "sgd" in sections else "search" if "evaluator" in sections else None
+
     def check_new(self) -> None:
         """Make the folder. Raises UserError where it already holds a run, or where it cannot hold one.
 

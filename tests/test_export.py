@@ -21,7 +21,7 @@ from enas.export.check import agreement, run_apart
 from enas.export.module import Facts, module_source
 from enas.export.operations import CODES
 from enas.export.outline import outline
-from enas.export.text import WIDTH, literal
+from enas.export.text import WIDTH, docstring, literal
 from enas.export.weights import header, weights
 from enas.graph import Graph, GraphBuilder, Node
 from enas.network import Network
@@ -169,6 +169,7 @@ def test_layers_are_called_what_they_are() -> None:
         "# layer 2: sep_conv_5x5, skips from 1\n        self.layer2_sep_conv_5x5 = SepConv(4, 4, kernel=5)",
         "self.layer3_max_pool_3x3 = Pool(4, 4, maximum=True)",
         "layer2 = self.layer2_norm(self.layer2_sep_conv_5x5(reduction1) + reduction1)",
+        '"""An image classifier with the architecture macro:0-31-501\n',  # whoever chose it
         'ARCHITECTURE = "macro:0-31-501"',
         "MEAN = (0.4, 0.4, 0.4)",
     ):
@@ -214,6 +215,15 @@ def test_any_text_becomes_a_literal(text: str) -> None:
         assert literal(one).isprintable()
 
 
+@given(text=st.text('"\\\\ a', min_size=110, max_size=130))
+def test_any_text_becomes_a_docstring(text: str) -> None:
+    for one in (text, "a" * 112 + '"' * 9, "a" * 116 + "\\" * 5):
+        (statement,) = ast.parse("\n".join(docstring([one, f"  {one}"], 0))).body
+        assert isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+        said = "".join(statement.value.value.split()).removesuffix(".")
+        assert said == "".join((one + one).split())
+
+
 def test_hostile_names_run_nothing() -> None:
     space = macro(1)
     arch = Architecture("macro", (0,))
@@ -230,7 +240,7 @@ def test_runs_where_enas_is_missing(name: str, tmp_path: Path) -> None:
     space = SPACES[name]
     (arch,) = random_archs(space, 1, seed=3)
     network, known = trained(space.graph(arch)), facts(space, arch)
-    path = tmp_path / "net.py"
+    path = tmp_path / "images.py"  # as the file is called from which the other process reads images
     path.write_text(module_source(network.graph, known))
     checkpoint.save_model(path.with_suffix(".safetensors"), weights(outline(network.graph), network), header(known))
     x = images(5, space.input_shape)

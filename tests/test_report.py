@@ -90,8 +90,8 @@ class Page(HTMLParser):
         assert "None" not in self.text and "nan" not in self.text.split()
 
 
-def reported(run: Path, output: Path | None = None) -> Page:
-    result = enas("report", run, *(("--output", output) if output else ()))
+def reported(run: Path, output: Path | None = None, *options: str) -> Page:
+    result = enas("report", run, *options, *(("--output", output) if output else ()))
     assert result.exit_code == 0, result.output
     path = output or run / "report.html"
     assert result.output.endswith(f"report  {path}\n")
@@ -181,8 +181,19 @@ def test_a_training_alone(whole: Path, tmp_path: Path) -> None:
 
 def test_what_is_not_finished_says_so(copied: Path) -> None:
     (copied / "retrain" / "result.json").unlink()
+    go_on = f"Go on: enas run --resume {copied} "
     page = reported(copied)
-    assert "The search is finished, but not the training of retrain" in page.text and "not finished" in page.text
+    assert f"is finished, but not the training of the found network. {go_on}" in page.text
+    assert "not finished" in page.text
+    shutil.rmtree(copied / "retrain")
+    shutil.copytree(copied / "resnet20", copied / "mine")
+    for name in ("mine", "resnet20"):
+        (copied / name / "result.json").unlink()
+    missing = (
+        "the training of the found network, which has not begun, the training of resnet20 and the training of mine"
+    )
+    ways = f"enas run --resume {copied}; enas retrain --resume {copied / 'mine'}"
+    assert f"The search is finished, but not {missing}. Go on: {ways} " in reported(copied).text
     (copied / "result.json").unlink()
     lines = (copied / "records.jsonl").read_text().splitlines(keepends=True)
     (copied / "records.jsonl").write_text(lines[0])
@@ -196,8 +207,8 @@ def test_what_is_not_finished_says_so(copied: Path) -> None:
     assert "The search found" not in page.text
     (copied / "records.jsonl").unlink()
     assert "Not finished, 0 of 2 epochs done" in reported(copied).text
-    (copied / "retrain" / "records.jsonl").unlink()
-    assert "so there is no test accuracy yet" in reported(copied / "retrain").text
+    (copied / "resnet20" / "records.jsonl").unlink()
+    assert "so there is no test accuracy yet" in reported(copied / "resnet20").text
 
 
 def test_several_seeds(tmp_path: Path) -> None:
@@ -240,14 +251,16 @@ def test_full_training_and_a_table(chains: Path, tmp_path: Path) -> None:  # noq
         assert "must be changed by hand" not in page.text and "could not be checked" not in page.text
         (path / "result.json").unlink()
         assert f"{values['evaluations']} of {values['config']['evaluations']} networks done" in reported(path).text
-    chains.rename(tmp_path / "moved.json")
-    assert "could not be checked here: " in reported(tmp_path / "table").text
+    table = chains.rename(tmp_path / "moved.json")
+    page = reported(tmp_path / "table")  # which needs none
+    assert f"It looks accuracies up in the table {chains}" in page.text and "could not be checked" not in page.text
+    table.rename(chains)
 
 
 def test_texts_from_outside_stay_texts(copied: Path) -> None:
     """Class names, paths, versions and labels of choices may be anything."""
     values = checkpoint.read_json(copied / "result.json")
-    data = {**values["config"]["data"], "name": f"/tmp/{HOSTILE}\n\x07é"}
+    data = {**values["config"]["data"], "name": f"/tmp/{HOSTILE}\n\x07é\udcff"}  # a path may be no UTF-8
     records = [json.loads(line) for line in (copied / "records.jsonl").read_text().splitlines()]
     for record in records:
         if record["kind"] == "epoch":
@@ -268,7 +281,7 @@ def test_texts_from_outside_stay_texts(copied: Path) -> None:
     copied.rename(moved)
     page = reported(moved)
     assert page.text.count("alert(1)") > 12 and "49" not in page.texts and "<script" not in page.source
-    assert page.settings["data"]["name"] == data["name"]
+    assert page.settings["data"]["name"] == data["name"].replace("\udcff", "?")
 
 
 def test_only_earlier_pages_are_replaced(copied: Path, tmp_path: Path) -> None:
@@ -309,6 +322,12 @@ def test_damaged_results_are_one_line(copied: Path, values: dict[str, Any]) -> N
     change(copied, **values)
     fails("report", copied, match="must be an intact result")
     assert not (copied / "report.html").exists()
+
+
+def test_a_strange_file_below_a_run_is_no_training(copied: Path) -> None:
+    (copied / "notes").mkdir()
+    (copied / "notes" / "config.json").write_bytes(b"\xff{")
+    assert "Trained networks" in reported(copied).text
 
 
 def test_damaged_records_are_one_line(copied: Path) -> None:

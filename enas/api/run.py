@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from enas import checkpoint, config, draw, spaces
+from enas import config, draw, spaces
 from enas.api.given import Costs, data_of, flat, objective_of
 from enas.config import PRESETS, RetrainConfig, SearchConfig
 from enas.cost import cost
@@ -176,8 +176,7 @@ class Run:
 
     def _trains(self) -> bool:
         """Whether this is a retraining."""
-        stored = checkpoint.read_json(self.path / CONFIG)
-        return isinstance(stored, dict) and "sgd" in stored
+        return RunFolder(self.path).kind == "retrain"
 
 
 def searched(run_config: SearchConfig, path: Path, resuming: bool, progress: bool) -> Run:

@@ -13,13 +13,17 @@ import click
 
 from enas import config
 from enas.cli import options
-from enas.config import RetrainConfig
+from enas.cli.output import space_option
+from enas.cli.run import KIND as RUN
+from enas.cli.searches import KIND as SEARCHES
+from enas.config import RetrainConfig, SearchConfig
 from enas.errors import UserError
 from enas.export.formats import CHECKS, SUFFIXES
 
 if TYPE_CHECKING:
     from enas.export.files import Exported
     from enas.export.module import Facts
+    from enas.runs import RunFolder
 
 FOLDER, NAME = "export", "network"  # below the model's folder, by default
 
@@ -51,8 +55,9 @@ def export(
 
     RUN is a folder of enas retrain, or one of enas run or a search that holds one, or a model.safetensors. python: one
     readable module that needs nothing but torch, and its weights; onnx: checked with onnxruntime; torch-export: a
-    program of torch.export (.pt2); safetensors: the module's weights alone. Every export must give the network's logits
-    on the same images, or nothing is written.
+    program of torch.export (.pt2); safetensors: the module's weights alone. Of a network with operations of your own
+    there are onnx and torch-export. Every export must give the network's logits on the same images, or nothing is
+    written.
     """
     from enas.export.files import export as export_network
     from enas.export.files import paths_of
@@ -85,16 +90,28 @@ def _model(run: Path) -> Path:
         return found[0]
     if not run.exists():
         raise UserError(f"RUN must be a folder of enas retrain or a {MODEL}, but there is no {run}; check the path")
-    folder, way = RunFolder(run), "check the path"
-    if folder.steps("searches") is not None:
-        way = f"give one of its searches, {run}/seed-..."
-    elif RunFolder(run / "retrain").begun:
-        way = f"finish it: enas retrain --resume {run / 'retrain'}"
-    elif folder.begun and not folder.result.exists():
-        way = f"finish the search first: enas search --resume {run}"
-    elif folder.begun:
-        way = f"train it first: enas retrain {run}"
+    way = _way(RunFolder(run), RunFolder(run / "retrain"))
     raise UserError(f"{run} must hold a retrained network, {MODEL} or retrain/{MODEL}, but it has none; {way}")
+
+
+def _way(folder: RunFolder, below: RunFolder) -> str:
+    """How to come to a network in the folder, which has none. below: its `retrain`."""
+    if folder.kind == "retrain":
+        if folder.result.exists():
+            return "its training is finished, so restore the file or train it again"
+        return f"finish it: enas retrain --resume {folder.path}{space_option(folder.config(RetrainConfig()).space)}"
+    if folder.kind is None:
+        return "check the path"
+    own = space_option(folder.config(SearchConfig()).space)
+    if folder.steps(SEARCHES) is not None:
+        return f"give one of its searches, {folder.path}/seed-..."
+    if folder.steps(RUN) is not None:
+        return f"finish it: enas run --resume {folder.path}{own}"
+    if not folder.result.exists():
+        return f"finish the search first: enas search --resume {folder.path}{own}"
+    if below.kind == "retrain":
+        return f"finish it: enas retrain --resume {below.path}{own}"
+    return f"train it first: enas retrain {folder.path}{own}"
 
 
 def _stem(output: Path | None, formats: tuple[str, ...], model: Path) -> Path:
@@ -123,7 +140,7 @@ def _trained(folder: Path) -> RetrainConfig | None:
     from enas.runs import RunFolder
 
     stored = RunFolder(folder)
-    return stored.config(RetrainConfig()) if stored.begun else None
+    return stored.config(RetrainConfig()) if stored.kind == "retrain" else None
 
 
 def _facts(model: Path, header: dict[str, Any], trained: RetrainConfig | None) -> Facts:

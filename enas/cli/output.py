@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
-from enas.config import CustomOptions
+from enas.config import CustomOptions, SpaceOptions
 from enas.jobs.lines import reading
-from enas.report.words import duration
+from enas.jobs.targets import read_result
+from enas.report.words import best_of_many, duration
 
 CLASSES = 10  # that are named of many
 UNBALANCED = 1.5  # from this ratio of the largest class to the smallest on the mean over classes is told too
@@ -29,7 +30,12 @@ def print_search_result(path: Path, result: dict[str, Any]) -> None:
 def own_space(result: dict[str, Any]) -> str:
     """What commands that read a run of a space of the user's have to be told, as typed."""
     options = result["space"]
-    return f" --space {shlex.quote(options['source'])}" if options["name"] == CustomOptions.name else ""
+    return space_option(CustomOptions(source=options["source"])) if options["name"] == CustomOptions.name else ""
+
+
+def space_option(options: SpaceOptions) -> str:
+    """The same of a run with these options; empty for a space of enas."""
+    return f" --space {shlex.quote(options.source)}" if isinstance(options, CustomOptions) else ""
 
 
 def print_found(path: Path, result: dict[str, Any]) -> None:
@@ -85,7 +91,8 @@ def _print_proxy(baseline: dict[str, Any], best: dict[str, Any]) -> None:
 def _print_judged(result: dict[str, Any], best: dict[str, Any]) -> None:
     """The scores of an architecture that was judged by itself."""
     failed = f", of which {result['failed']:,} failed" if result["failed"] else ""
-    click.echo(f"validation    {best['accuracy']:.4f} accuracy, the best of {result['evaluations']:,} networks{failed}")
+    among = f"{best_of_many(result)} of {result['evaluations']:,} networks{failed}"
+    click.echo(f"validation    {best['accuracy']:.4f} accuracy, {among}")
     if "true_accuracy" in best:
         click.echo(
             f"truth         {best['true_accuracy']:.4f} test accuracy, "
@@ -139,4 +146,12 @@ def print_retrain_result(path: Path, result: dict[str, Any]) -> None:
         own = own_space(result)
         click.echo(f"next          enas show {path}{own}")
         click.echo(f"              enas evaluate {path / 'model.safetensors'} --data NAME|DIR{own}")
-        click.echo(f"              enas export {path} --to python{own}")
+        click.echo(f"              enas export {path} --to {_exported_as(path) if own else 'python'}{own}")
+
+
+def _exported_as(path: Path) -> str:
+    """A format that `enas export` can write of the network in the folder, which is of a space of the user's."""
+    from enas.export.operations import unwritable
+
+    found = read_result(path)
+    return "torch-export" if unwritable(found.space.graph(found.arch)) else "python"

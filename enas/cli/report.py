@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import click
 
 from enas.cli import options, repeat
+from enas.cli.output import space_option
+from enas.cli.run import DERIVED, begun_run
 from enas.cli.run import KIND as RUN
-from enas.cli.run import begun_run
 from enas.cli.searches import KIND as SEARCHES
 from enas.cli.searches import begun_seeds
 from enas.config import RetrainConfig, SearchConfig
 from enas.errors import UserError
 from enas.jobs.auditing import audit_is_due
 from enas.jobs.lines import reading
-from enas.jobs.targets import read_result
+from enas.jobs.targets import Config, read_result
 from enas.report.what import Searched, Several, Trained
+from enas.spaces import source
+
+if TYPE_CHECKING:
+    from enas.runs import RunFolder
 
 NAME = "report.html"
 
@@ -56,68 +62,75 @@ def read(path: Path, output: Path) -> Searched | Several | Trained:
         raise UserError(f"{path} must be the folder of a run, but it is {'a file' if path.exists() else 'missing'}")
     folder = RunFolder(path)
     with reading(path):
-        if _is_training(path):
+        if folder.kind == "retrain":
             return _training(path, path.resolve().name)
         if begun_seeds(path) is not None:
             return _several(path, output)
-        folder.config(SearchConfig())  # says so where it is no run
+        _config(folder, SearchConfig())  # says so where it is no run
         if (path / STEPS).is_file() and folder.steps(RUN) is None:
             raise UserError(f"{path / STEPS} must be of enas run or search --seeds, but it is not; restore the file")
         return _search(path)
+
+
+def _config(folder: RunFolder, default: Config) -> Config:
+    """The stored configuration. Raises UserError where it is of a space whose file the user has not named.
+
+    The folder may come from a stranger, so this stands before anything that is done with its settings.
+    """
+    run_config = folder.config(default)
+    source.check(run_config.space)
+    return run_config
 
 
 def _search(path: Path) -> Searched:
     from enas.runs import RunFolder
 
     folder = RunFolder(path)
-    run_config, steps = folder.config(SearchConfig()), folder.steps(RUN)
+    run_config, steps = _config(folder, SearchConfig()), folder.steps(RUN)
     found = read_result(path) if folder.result.exists() else None
+    planned: list[str] = []
     if steps is None:
         again = repeat.of_search(run_config)
     else:
         retrained, reference = begun_run(path)
+        planned = [DERIVED] if reference is None else [DERIVED, reference]
         again = repeat.of_run(run_config, retrained, reference, None if found is None else found.space.input_shape[1])
     return Searched(
         name=path.resolve().name,
         config=run_config,
         records=folder.records(),
         result=None if found is None else found.values,
-        resume=f"enas {'search' if steps is None else 'run'} --resume {path}",
+        resume=f"enas {'search' if steps is None else 'run'} --resume {path}{space_option(run_config.space)}",
         epochs=folder.planned_epochs(run_config.epochs),
         repeat=again,
         space=None if found is None else found.space,
         arch=None if found is None else found.arch,
         audit_due=audit_is_due(path),
+        planned=planned,
         trained=[_training(below, below.name) for below in _trainings(path)],
     )
 
 
 def _trainings(path: Path) -> list[Path]:
     """The folders below a search that hold trainings of networks, the found one's first."""
-    found = [below for below in sorted(path.iterdir()) if below.is_dir() and _is_training(below)]
-    return sorted(found, key=lambda below: below.name != "retrain")
+    from enas.runs import RunFolder
 
-
-def _is_training(path: Path) -> bool:
-    from enas import checkpoint
-    from enas.runs import CONFIG
-
-    stored = checkpoint.read_json(path / CONFIG) if (path / CONFIG).is_file() else None
-    return isinstance(stored, dict) and "sgd" in stored
+    found = [below for below in sorted(path.iterdir()) if RunFolder(below).kind == "retrain"]
+    return sorted(found, key=lambda below: below.name != DERIVED)
 
 
 def _training(path: Path, name: str) -> Trained:
     from enas.runs import RunFolder
 
     folder = RunFolder(path)
-    run_config = folder.config(RetrainConfig())
+    run_config = _config(folder, RetrainConfig())
     found = read_result(path) if folder.result.exists() else None
     return Trained(
         name=name,
         config=run_config,
         records=[record for record in folder.records() if record["kind"] == "retrain"],
         result=None if found is None else found.values,
-        resume=f"enas retrain --resume {path}",
+        resume=f"enas retrain --resume {path}{space_option(run_config.space)}",
         repeat=repeat.of_training(run_config),
         space=None if found is None else found.space,
         arch=None if found is None else found.arch,
@@ -129,7 +142,7 @@ def _several(path: Path, output: Path) -> Several:
     from enas.runs import RunFolder
 
     folder = RunFolder(path)
-    run_config, seeds = folder.config(SearchConfig()), begun_seeds(path) or 0
+    run_config, seeds = _config(folder, SearchConfig()), begun_seeds(path) or 0
     result = checkpoint.read_json(folder.result) if folder.result.exists() else None
     if result is not None and (not isinstance(result, dict) or result.get("kind") != SEARCHES):
         raise UserError(f"{folder.result} must be the result of several searches, but it is not; restore the file")
@@ -141,10 +154,10 @@ def _several(path: Path, output: Path) -> Several:
         result=result,
         searches={below.name: _search(below) for below in begun},
         planned=seeds,
-        resume=f"enas search --resume {path}",
+        resume=f"enas search --resume {path}{space_option(run_config.space)}",
         repeat=repeat.of_search(run_config, seeds),
         links={
-            below.name: quote(os.path.relpath(below / NAME, output.parent))
+            below.name: quote(os.fsencode(os.path.relpath(below / NAME, output.parent)))
             for below in begun
             if (below / NAME).is_file()
         },

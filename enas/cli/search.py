@@ -74,9 +74,13 @@ def search_settings(
     output: Path | None,
     resume: Path | None,
     others: tuple[Any, ...] = (),
+    from_user: bool = True,
     **fields: Any,
 ) -> tuple[SearchConfig, Path]:
-    """Configuration and folder of a new search, or of the one to resume. others: further options that were given."""
+    """Configuration and folder of a new search, or of the one to resume. others: further options that were given.
+
+    from_user: whether the user asks for it, see `composed`.
+    """
     if resume is not None:
         if space is not None and ":" in space:
             source.load(space)  # the run's own, which its folder alone does not let run
@@ -94,7 +98,8 @@ def search_settings(
     def changed(base: SearchConfig) -> SearchConfig:
         return options.apply(base, values, fields, assignments)  # type: ignore[no-any-return]
 
-    run_config = composed(name, space, own, changed, {**options.typed(SearchConfig, fields), **typed})
+    typed = {**options.typed(SearchConfig, fields), **typed}
+    run_config = composed(name, space, own, changed, typed, from_user=from_user)
     return run_config, output or default_folder(folder_name(run_config.space))
 
 

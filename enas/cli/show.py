@@ -11,7 +11,7 @@ import click
 
 from enas import config, spaces
 from enas.cli import options
-from enas.cli.output import costs_line, print_classes
+from enas.cli.output import costs_line, print_classes, space_option
 from enas.cli.profile import costs
 from enas.cli.searches import show_searches
 from enas.config import RetrainConfig, SearchConfig
@@ -237,15 +237,13 @@ def _standalone(finalist: dict[str, Any]) -> str:
 
 def _unfinished(path: Path) -> tuple[dict[str, Any], list[str]]:
     """What an unfinished search or retraining has reached, as JSON and as lines."""
-    from enas import checkpoint
-    from enas.runs import CONFIG, RECORDS, RunFolder
+    from enas.runs import RECORDS, RunFolder
 
     folder = RunFolder(path)
-    stored = checkpoint.read_json(path / CONFIG) if (path / CONFIG).is_file() else None
-    retraining = isinstance(stored, dict) and "sgd" in stored
+    retraining = folder.kind == "retrain"
     run_config = folder.config(RetrainConfig()) if retraining else folder.config(SearchConfig())
     kind = "retrain" if isinstance(run_config, RetrainConfig) else "search"
-    records, go_on = folder.records(), f"enas {kind} --resume {path}"
+    records, go_on = folder.records(), f"enas {kind} --resume {path}{space_option(run_config.space)}"
     if isinstance(run_config, SearchConfig) and run_config.evaluator != "shared-weights":
         return _unfinished_generations(path, run_config, records, go_on)
     records = [record for record in records if record["kind"] == ("retrain" if retraining else "epoch")]

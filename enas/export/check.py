@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,16 +68,18 @@ def agreement(logits: Tensor, expected: Tensor, what: str) -> Agreement:
 
 
 def run_apart(module: Path, images: Tensor) -> Tensor:
-    """The logits of an exported module with its weights, in a process that has no enas. Files go beside the module."""
-    inputs, outputs = module.with_name("images.safetensors"), module.with_name("logits.pt")
-    safetensors.torch.save_file({"images": images.contiguous()}, inputs)
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", APART, str(module), str(inputs), str(outputs)], capture_output=True, text=True
-    )
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise UserError(f"the exported module must run without enas, but: {reason[:300]}; nothing was written")
-    logits: Tensor = torch.load(outputs, weights_only=True)
+    """The logits of an exported module with its weights, in a process that has no enas."""
+    # a folder of their own beside the module, whose own files may have any name
+    with tempfile.TemporaryDirectory(dir=module.parent) as folder:
+        inputs, outputs = Path(folder) / "images.safetensors", Path(folder) / "logits.pt"
+        safetensors.torch.save_file({"images": images.contiguous()}, inputs)
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", APART, str(module), str(inputs), str(outputs)], capture_output=True, text=True
+        )
+        if done.returncode:
+            reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            raise UserError(f"the exported module must run without enas, but: {reason[:300]}; nothing was written")
+        logits: Tensor = torch.load(outputs, weights_only=True)
     return logits
 
 

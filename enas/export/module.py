@@ -103,7 +103,7 @@ def module_source(graph: Graph, facts: Facts) -> str:
 def _introduction(facts: Facts) -> list[str]:
     channels, height, width = facts.input_shape
     return [
-        f"A network that architecture search found: {facts.text}",
+        f"An image classifier with the architecture {facts.text}",
         "",
         *(f"    {line}" for line in facts.description),
         "",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from enas.errors import UserError
-from enas.graph import Node
+from enas.graph import Graph, Node
 from enas.ops.layers import stride_between
 
 MODULE, INPUT = "@module", "@x"  # in `Code.value`: the part, and the sum of the inputs
@@ -37,10 +37,12 @@ class Code:
     inner: str = ""
     training: bool = False
 
-    @property
-    def is_sum(self) -> bool:
-        """Whether it does nothing but add."""
-        return self.value == INPUT
+
+def unwritable(graph: Graph) -> list[str]:
+    """The operations of a graph that cannot be written as text: those of the user's own, of which only a trace can be
+    made."""
+    names = (node.op.partition(":")[0] for node in graph.nodes[1:])
+    return sorted({name for name in names if name not in CODES})
 
 
 def code(node: Node) -> Code:

@@ -33,10 +33,11 @@ def docstring(lines: Sequence[str], indent: int) -> list[str]:
     wrapped: list[str] = []
     for line in lines:
         inner = len(line) - len(line.lstrip())
-        safe = _one_line(line.strip()).replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
         below = margin + " " * inner
         further = below + "  " * (inner > 0)
-        wrapped += textwrap.wrap(safe, WIDTH - 3, initial_indent=below, subsequent_indent=further) or [""]
+        one = _one_line(line.strip())
+        # escaped only now: a line must not end within an escape
+        wrapped += map(_escaped, textwrap.wrap(one, WIDTH - 3, initial_indent=below, subsequent_indent=further) or [""])
     if not wrapped:
         return []
     wrapped[0] = f'{margin}"""{wrapped[0].lstrip()}'
@@ -81,6 +82,11 @@ def sequence(target: str, items: Iterable[str], indent: int = 0) -> list[str]:
     if len(one) <= WIDTH:
         return [one]
     return [f"{margin}{target} = (", *(f"{margin}{INDENT}{item}," for item in items), f"{margin})"]
+
+
+def _escaped(line: str) -> str:
+    """A line of a docstring, which it does not end."""
+    return line.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
 
 
 def _one_line(text: str) -> str:

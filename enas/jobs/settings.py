@@ -32,12 +32,16 @@ def composed(
     own: CustomOptions | None,
     changed: Callable[[SearchConfig], SearchConfig],
     typed: Mapping[str, str],
+    *,
+    from_user: bool = True,
 ) -> SearchConfig:
     """A preset's search in a space, with what the user changes.
 
     space: as named, None for the preset's. own: the user's space, if it is one. changed: applies what the user changes.
     typed: what that is, in the user's words, by the path of the setting. A file that the user's settings name for a
-    space is run. Raises UserError for what cannot be, and for settings that this search does not heed.
+    space is run, and one with a table read. from_user: whether the settings are the user's; those of a run folder are
+    taken as they are, and no file that they name is touched. Raises UserError for what cannot be, and for settings that
+    this search does not heed.
     """
     base, _ = PRESETS[preset](space if own is None else own.name)
     if own is not None:
@@ -52,8 +56,12 @@ def composed(
             f"{run_config.epochs} and {run_config.budget}; leave one out"
         )
     if run_config.evaluator == "table":
-        run_config = _in_table_space(run_config, space)
+        options = _table_space(run_config, space) if from_user else run_config.space
+        run_config = config.update(run_config, {"space": config.to_dict(options), "data": {"name": None}})
     options = run_config.space
+    if not from_user:
+        source.check(options)
+        return run_config
     if isinstance(options, CustomOptions):
         settled = config.to_dict(source.settled(options))
         return config.update(run_config, {"space": settled})  # type: ignore[no-any-return]
@@ -89,13 +97,12 @@ def check_heeded(typed: Mapping[str, str], run_config: SearchConfig) -> None:
             )
 
 
-def _in_table_space(run_config: SearchConfig, wanted: str | None) -> SearchConfig:
-    """The configuration with the space of its table and no images. Raises UserError where another space was named."""
+def _table_space(run_config: SearchConfig, wanted: str | None) -> SpaceOptions:
+    """The space of the search's table. Raises UserError where another one was named."""
     from enas.tables import load_table
 
     config.check(run_config)
     table = load_table(Path(run_config.table or ""))
     if wanted not in (None, table.space.name):
         raise UserError(f"--space must be the table's, {table.space.name}, but got {wanted}; leave it out")
-    found = {"space": config.to_dict(table.space.options), "data": {"name": None}}
-    return config.update(run_config, found)  # type: ignore[no-any-return]
+    return table.space.options

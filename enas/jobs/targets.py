@@ -52,16 +52,19 @@ def retrain_base(target: str | None, reference: str | None, preset: str | None) 
         raise UserError(f"retrain takes a run or result beside --reference, but {target!r} is neither; leave one out")
     if target is None:
         return for_network(PRESETS[preset or "quick"](None)[1], None, reference), default_folder("retrain")
-    parsed = spaces.from_text(target) if ":" in target else None
+    return base_for_text(target, preset), default_folder("retrain")
+
+
+def base_for_text(text: str, preset: str | None = None) -> RetrainConfig:
+    """The configuration before options of the training of an architecture that is given as text."""
+    parsed = spaces.from_text(text) if ":" in text else None
     if parsed is None:
-        raise UserError(
-            f"there must be a run folder, a result.json or an architecture, but {target!r} is none; check it"
-        )
+        raise UserError(f"there must be a run folder, a result.json or an architecture, but {text!r} is none; check it")
     options = spaces.options_for(parsed, config.MacroOptions())
     base = PRESETS[preset or "quick"](options.name)[1]
     if isinstance(options, CustomOptions):
         base = config.update(base, {"space": config.to_dict(options)})
-    return for_network(base, target, None), default_folder("retrain")
+    return for_network(base, text, None)
 
 
 def recipe(run_config: SearchConfig, preset: str | None = None, side: int | None = None) -> RetrainConfig:

@@ -3,6 +3,6 @@
 what.py       what is known of a run           words.py     figures with their units
 answer.py     the answer in sentences          curves.py    learning curves and choices
 search.py     sections about one search        networks.py  sections about trained networks
-searches.py   sections about several seeds     repeat.py    the command that repeats a run
-page.py       the page of a run, as HTML       blocks.py, page.html   what a page is made of, and its looks
+searches.py   sections about several seeds     page.py      the page of a run, as HTML
+blocks.py, page.html   what a page is made of, and its looks
 """

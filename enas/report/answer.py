@@ -8,18 +8,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from enas.report.networks import FOUND, compared
+from enas.records import standing
+from enas.report.networks import FOUND, called, compared
 from enas.report.what import Searched, Several, Trained, Values
-from enas.report.words import PROXY, cost, counted, duration, interval, listed, percent, points, whole
+from enas.report.words import (
+    PROXY,
+    best_of_many,
+    cost,
+    cost_number,
+    counted,
+    deviation,
+    duration,
+    interval,
+    listed,
+    percent,
+    points,
+    reward_differs,
+    whole,
+)
 
 
 def verdict(gap: Mapping[str, Any]) -> str:
     """What a difference with its interval says."""
-    if gap["low"] is None or gap["high"] is None:
-        return "not known to be better than random"
-    return (
-        "better than random" if gap["low"] > 0 else "worse than random" if gap["high"] < 0 else "no better than random"
-    )
+    return f"{standing(gap['low'], gap['high'])} random"
 
 
 def of_search(run: Searched) -> list[str]:
@@ -30,13 +41,13 @@ def of_search(run: Searched) -> list[str]:
     counts = listed([cost("params", best["params"]), cost("macs", best["macs"])])
     tested = [each.result["test_accuracy"] for each in run.trained if each.name == FOUND and each.result is not None]
     after = f", {percent(tested[0])} test accuracy after training from scratch" if tested else ""
-    lead = f"The search found {result['text']}, a network of {counts} for one image{after}; {_lead(result, best)}."
+    lead = f"The search found {result['text']}, a network of {counts} for one image{after}; {_lead(result)}."
     sentences = [lead, *_wanted(result), *compared(run.trained)]
     if result.get("audit") is not None:
         text = str(result["audit"]["sentence"])
         sentences.append(f"The audit, which trained networks on their own, says: {text}.")
     if result["random_baseline"] is None:
-        return [*sentences, *_judged(result, best)]
+        return [*sentences, *_judged(run, result, best)]
     sentences.append(_chance(result["random_baseline"]))
     if result.get("audit") is None:
         after = "The audit that it is to end with is not done yet" if run.audit_due else "There was no audit"
@@ -47,14 +58,16 @@ def of_search(run: Searched) -> list[str]:
     return [*sentences, PROXY]
 
 
-def _lead(result: Values, best: Values) -> str:
+def _lead(result: Values) -> str:
     """The best that can be said of what was found beside chance, in a part of a sentence."""
     report = result.get("audit")
     if report is not None and report["verdict"] != "unknown":
         return f"an audit, which trained networks on their own, finds it {report['verdict']}"
     if result["random_baseline"] is not None:
         return f"by proxy accuracy alone what the search proposes is {verdict(_gap(result))}"
-    return f"it is the best of the {whole(result['evaluations'])} networks that were judged each by itself"
+    verb = "has" if reward_differs(result) else "is"
+    count = whole(result["evaluations"])
+    return f"it {verb} {best_of_many(result)} of the {count} networks that were judged each by itself"
 
 
 def _gap(result: Values) -> Mapping[str, Any]:
@@ -66,7 +79,7 @@ def of_several(run: Several) -> list[str]:
     """The answer of searches with several seeds."""
     if run.result is None:
         done = sum(search.result is not None for search in run.searches.values())
-        return [f"{done} of {run.planned} searches are finished; the pages of each are complete, this one is not."]
+        return [f"{done} of {run.planned} searches are finished; what they have in common is told once all are."]
     statistics, count = run.result["statistics"], len(run.result["runs"])
     gap = statistics.get("audit_gap") or statistics.get("controller_minus_random")
     by = "audits, in which networks are trained on their own," if "audit_gap" in statistics else "proxy accuracy alone"
@@ -90,7 +103,7 @@ def of_several(run: Several) -> list[str]:
     for key, words in (("accuracy", "validation accuracy"), ("true_accuracy", "true test accuracy from the table")):
         found = statistics.get(key)
         if found is not None:
-            spread = "" if found["sd"] is None else f", standard deviation {points(found['sd'])[1:]}"
+            spread = "" if found["sd"] is None else f", standard deviation {deviation(found['sd'])}"
             sentences.append(f"The best network of a search has a mean {words} of {percent(found['mean'])}{spread}.")
     return [*sentences, PROXY] if "controller_minus_random" in statistics else sentences
 
@@ -114,12 +127,23 @@ def status(run: Searched | Several | Trained) -> str:
     if run.result is None:
         far = f", {_far(run)} done" if isinstance(run, Searched) else ""
         return f"Not finished{far}: this page shows what there is so far. Go on: {run.resume}"
-    open_ended = [each for each in run.trained if each.result is None] if isinstance(run, Searched) else []
-    if open_ended:
-        return f"The search is finished, but not the training of {listed([each.name for each in open_ended])}."
-    if isinstance(run, Searched) and run.audit_due:
-        return f"The search is finished, but not its audit. Go on: {run.resume}"
-    return ""
+    missing = _missing(run) if isinstance(run, Searched) else {}
+    if not missing:
+        return ""
+    ways = "; ".join(dict.fromkeys(missing.values()))
+    return f"The search is finished, but not {listed(list(missing))}. Go on: {ways}"
+
+
+def _missing(run: Searched) -> dict[str, str]:
+    """What is to come after a finished search and is not done, each with the command that does it."""
+    found = {"its audit": run.resume} if run.audit_due else {}
+    open_ended = {each.name: each.resume for each in run.trained if each.result is None}
+    begun = {each.name for each in run.trained}
+    for name in dict.fromkeys([*run.planned, *open_ended]):
+        if name in open_ended or name not in begun:
+            state = "" if name in begun else ", which has not begun"
+            found[f"the training of {called(name)}{state}"] = run.resume if name in run.planned else open_ended[name]
+    return found
 
 
 def _far(run: Searched) -> str:
@@ -160,17 +184,23 @@ def _chance(baseline: Values) -> str:
     )
 
 
-def _judged(result: Values, best: Values) -> list[str]:
+def _judged(run: Searched, result: Values, best: Values) -> list[str]:
     """Of a search that judged each architecture by itself."""
-    sentences = [
-        f"It has {percent(best['accuracy'])} validation accuracy, the best of {whole(result['evaluations'])} networks"
-        + (f", of which {whole(result['failed'])} failed" if result["failed"] else "")
-        + ". The best of many is flattered by chance: judged again it would most likely do a little worse."
-    ]
+    sentence = f"It has {percent(best['accuracy'])} validation accuracy"
+    sentence += " and " if reward_differs(result) else ", "
+    sentence += f"{best_of_many(result)} of {whole(result['evaluations'])} networks"
+    sentence += f", of which {whole(result['failed'])} failed." if result["failed"] else "."
+    if reward_differs(result):
+        sentence += " The reward is not the accuracy alone, so others may be more accurate."
+    elif not run.looks_up:
+        sentence += " The best of many is flattered by chance: judged again it would most likely do a little worse."
+    sentences = [sentence]
     if "true_accuracy" in best:
+        rank = f"rank {whole(best['true_rank'])} of {whole(best['ranked'])} in the table"
         sentences.append(
-            f"Its true test accuracy is {percent(best['true_accuracy'])}: rank {whole(best['true_rank'])} of "
-            f"{whole(best['ranked'])} in the table."
+            f"In this table validation and test accuracy are one figure: {rank}."
+            if run.sees_truth
+            else f"Its true test accuracy is {percent(best['true_accuracy'])}: {rank}."
         )
     return [*sentences, "This run judged no random architectures apart, so it does not say how far it is from chance."]
 
@@ -185,11 +215,10 @@ def _wanted(result: Values) -> list[str]:
         found = cost(name, each["found"])
         if each["limit"]:
             kept = "within" if each["found"] <= each["limit"] else "above"
-            parts.append(f"{found} are {kept} the limit of {whole(each['limit'])}")
+            parts.append(f"{found} are {kept} the limit of {cost_number(each['limit'])}")
         if each["target"]:
-            parts.append(
-                f"{found} are {_distance(each['found'] / each['target'])} the target of {whole(each['target'])}"
-            )
+            distance = _distance(each["found"] / each["target"])
+            parts.append(f"{found} are {distance} the target of {cost_number(each['target'])}")
     sizes = _sizes(report)
     return [f"Costs{sizes}: {listed(parts)}."] if parts else []
 

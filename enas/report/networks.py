@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 from enas.config import RetrainConfig
 from enas.draw import Line
+from enas.records import NORMAL, standing
 from enas.report.blocks import Block, Cell, Pictures, Row, Section, Table, Text
 from enas.report.curves import curve
 from enas.report.what import Trained
 from enas.report.words import NONE, duration, interval, listed, percent, points, whole
 
 FOUND = "retrain"  # the folder of what the search found
-NORMAL = 1.959964  # 97.5 % of the standard normal distribution
 
 
 def compared(trained: Sequence[Trained]) -> list[str]:
@@ -59,7 +59,7 @@ def _gap(found: Trained, other: Trained) -> str:
     gap = accuracies[0] - accuracies[1]
     half = NORMAL * math.sqrt(sum(p * (1 - p) / images for p in accuracies))
     low, high = gap - half, gap + half
-    words = "better than" if low > 0 else "worse than" if high < 0 else "no different from"
+    words = standing(low, high, between="not shown to be better or worse than")
     bounds = interval({"low": low, "high": high})
     return f"The found network is {words} {other.name}: {points(gap)}, 95 % interval {bounds}."
 

@@ -14,7 +14,9 @@ from enas.report.words import (
     NONE,
     SHORTLY,
     UNITS,
+    cost_number,
     counted,
+    deviation,
     duration,
     interval,
     large,
@@ -52,6 +54,7 @@ MEANINGS = {
     "effects": "effects: the fitted effects of its choices on the loss",
     "true_accuracy": "true: as the table has it, which the search did not see",
 }
+SAME_FIGURE = "true: the table has one accuracy of each network, so this is its validation accuracy too"
 
 
 def architecture_section(space: SearchSpace | None, arch: Architecture | None, text: str | None) -> Section:
@@ -104,10 +107,10 @@ def _network_costs(result: Values) -> Table:
         rows.append([f"{unit}, as searched", whole(best[name]), NONE, NONE])
     sizes = {} if report is None else {n: report[n] for n in ("width", "depth") if report[n] is not None}
     for name, each in ({} if report is None else report["costs"]).items():
-        unit, bounds = UNITS.get(name, name), [whole(each["limit"]), whole(each["target"])]
+        unit, bounds = UNITS.get(name, name), [cost_number(each["limit"]), cost_number(each["target"])]
         if sizes or name not in TRUTHS:
             at = ", ".join(f"{key} {value}" for key, value in sizes.items())
-            rows.append([f"{unit}{f', at {at}' if at else ''}", whole(each["found"]), *bounds])
+            rows.append([f"{unit}{f', at {at}' if at else ''}", cost_number(each["found"]), *bounds])
         else:
             rows[list(TRUTHS).index(name)][2:] = bounds
     if report is None:
@@ -139,7 +142,8 @@ def finalists_section(run: Searched) -> Section:
         ]
         for rank, finalist in enumerate(finalists)
     ]
-    notes = [MEANINGS[key] for key in keys if key in MEANINGS]
+    meanings = {**MEANINGS, **({"true_accuracy": SAME_FIGURE} if run.sees_truth else {})}
+    notes = [meanings[key] for key in keys if key in meanings]
     notes = [f"In short: {'; '.join(notes)}."] if notes else []
     trained = any(finalist.get("standalone_accuracy") is not None for finalist in finalists)
     by = f"The best{' after its own training' if trained else ''} comes first: it is the one that was found."
@@ -163,7 +167,7 @@ def random_section(run: Searched) -> Section:
     if baseline is not None:
         rows = [
             [words, *(whole(each.get(key)) for key in ("count", "distinct")),
-             *(percent(each[key]) for key in ("mean", "sd", "best"))]
+             percent(each["mean"]), deviation(each["sd"]), percent(each["best"])]
             for words, each in (("the search's", baseline["controller"]), ("uniform", baseline["random"]))
         ]  # fmt: skip
         gap = baseline["controller_minus_random"]
@@ -226,6 +230,7 @@ def fronts_section(run: Searched) -> Section:
         return Section("Accuracy over costs", [])
     value = "proxy_accuracy" if "proxy_accuracy" in rows[0] else "accuracy"
     what = draw.NAMES[value]
+    scored = "looked up in the table" if run.looks_up else "scored on all validation images"
     pictures, tables = [], []
     for name in rows[0]["costs"]:
         alone = [{**row, "costs": {name: row["costs"][name]}} for row in rows]
@@ -233,14 +238,14 @@ def fronts_section(run: Searched) -> Section:
         pictures.append(
             Picture(
                 draw.svg(draw.fronts_figure(alone, [run.result["text"]]), f"front-{name}-", f"{what} over {unit}"),
-                f"{what.capitalize()} of everything that was scored on all validation images, over {unit}. The front "
+                f"{what.capitalize()} of everything that was {scored}, over {unit}. The front "
                 "are those that nothing cheaper reaches; the circle is what was found"
                 + (", which was chosen after a training of its own." if value == "proxy_accuracy" else "."),
             )
         )
         best = [rows[i] for i in front(rows, name, value)]
         table: list[Row] = [
-            [whole(row["costs"][name]), percent(row[value]), Cell(row["text"], code=True)] for row in best
+            [cost_number(row["costs"][name]), percent(row[value]), Cell(row["text"], code=True)] for row in best
         ]
         tables.append(Table((unit, what, "architecture"), table, f"The front over {unit}"))
     notes = [Text(SHORTLY)] if value == "proxy_accuracy" else []

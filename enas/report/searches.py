@@ -5,7 +5,7 @@ from __future__ import annotations
 from enas.aggregate import MEASURES
 from enas.report.blocks import Cell, Row, Section, Table, Text
 from enas.report.what import Several, Values
-from enas.report.words import NONE, interval, number, percent, points, whole
+from enas.report.words import NONE, deviation, interval, number, percent, points, whole
 
 SHARES = ("standalone_accuracy", "accuracy", "true_accuracy")
 GAPS = ("controller_minus_random", "audit_gap")
@@ -41,7 +41,7 @@ def statistics_section(run: Several) -> Section:
     rows = []
     for key, found in run.result["statistics"].items():
         bounds = NONE if found["low"] is None else _between(key, found)
-        sd = figure(key, found["sd"]).removeprefix("+")
+        sd = deviation(found["sd"]) if key in (*SHARES, *GAPS) else figure(key, found["sd"])
         rows.append([found["words"], whole(found["count"]), figure(key, found["mean"]), sd, bounds])
     text = (
         "The relative gain is 100 (search - random) / random of mean proxy accuracies; Yang et al. 2020, who define "

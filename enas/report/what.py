@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from enas.config import RetrainConfig, SearchConfig
+from enas.config import NasBenchMacroOptions, RetrainConfig, SearchConfig
 from enas.spaces import Architecture, SearchSpace
 
 Values = Mapping[str, Any]
@@ -44,7 +44,8 @@ class Searched:
     """One search, and the networks that were trained in folders below it.
 
     result, space: None where it is not finished. epochs: as planned by now.
-    audit_due: whether it is to have a trust report and has none yet.
+    audit_due: whether it is to have a trust report and has none yet. planned: the folders of the trainings that are to
+    come after it.
     """
 
     name: str
@@ -57,11 +58,21 @@ class Searched:
     space: SearchSpace | None = None
     arch: Architecture | None = None
     audit_due: bool = False
+    planned: Sequence[str] = ()
     trained: Sequence[Trained] = field(default=())
 
     @property
     def shares_weights(self) -> bool:
         return self.config.evaluator == "shared-weights"
+
+    @property
+    def looks_up(self) -> bool:
+        return self.config.evaluator == "table"
+
+    @property
+    def sees_truth(self) -> bool:
+        """Whether the accuracy that it searched by is the one that is the truth: that table knows no other."""
+        return self.looks_up and self.config.space.name == NasBenchMacroOptions.name
 
     def of_kind(self, *kinds: str) -> list[Values]:
         """The records of these kinds."""

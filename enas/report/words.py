@@ -63,11 +63,33 @@ def large(value: float, unit: str) -> str:
     return f"{value:.3g} {PREFIXES[power]}{unit}"
 
 
+def deviation(value: float | None) -> str:
+    """The standard deviation of shares, in percentage points."""
+    return NONE if value is None else f"{100 * value:.2f} points"
+
+
 def cost(name: str, value: float | None) -> str:
-    """A cost of a network."""
+    """A cost of a network, with its unit."""
+    return NONE if value is None else f"{cost_number(value)} {UNITS.get(name, name)}"
+
+
+def cost_number(value: float | None) -> str:
+    """The same without it, as in a column: not every cost is a whole number."""
     from enas import objective
 
-    return NONE if value is None else f"{objective.number(value)} {UNITS.get(name, name)}"
+    return NONE if value is None else objective.number(value)
+
+
+def reward_differs(result: Mapping[str, Any]) -> bool:
+    """Whether a search with this result may have rewarded one network more than another that is more accurate."""
+    report = result.get("costs")
+    targets = report is not None and any(each["target"] for each in report["costs"].values())
+    return targets or result["config"]["objective"].get("metric") == "loss"
+
+
+def best_of_many(result: Mapping[str, Any]) -> str:
+    """What the first finalist is, or has, among the networks that a search judged each by itself."""
+    return "the best reward" if reward_differs(result) else "the best"
 
 
 def listed(parts: list[str]) -> str:
