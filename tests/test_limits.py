@@ -17,7 +17,7 @@ from enas.cost import cost
 from enas.data import DataSet, load
 from enas.effects import Effects
 from enas.errors import UserError
-from enas.latency import Calibration, Machine, Profile, Timing, nodes_of, read_profile, write_profile
+from enas.latency import Calibration, Machine, Measured, Profile, Timing, nodes_of, read_profile, write_profile
 from enas.limits import limited
 from enas.objective import Objective, Scores, rewards
 from enas.runs import RunFolder
@@ -303,16 +303,20 @@ def test_full_training_within_a_limit(tmp_path: Path) -> None:
 # ---- latency
 
 
-@pytest.fixture(scope="module")
-def profile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A profile of the tiny space, as if every node took a microsecond for each of its output's numbers."""
-    path = tmp_path_factory.mktemp("profile") / "profile.json"
-    space = spaces.build(tiny().space, (1, 8, 8), 10)
+def profiled(space: SearchSpace) -> Profile:
+    """A profile as if every node took a microsecond for each of its output's numbers."""
     shapes, _ = nodes_of(space, seeded())
     times = {shape: math.prod(shape.shape) / 1000 for shape in shapes}
     nodes = {shape: Timing(ms, ms, ms, 1) for shape, ms in times.items()}
     machine = Machine("cpu", "abacus", 1, "float32", "2.0", "torch")
-    write_profile(path, Profile(machine, {}, 1, space, nodes, Calibration(1.0, 0.0, ())))
+    return Profile(machine, {}, 1, space, nodes, Calibration(1.0, 0.0, (Measured("one", 1.0, 1.0),)))
+
+
+@pytest.fixture(scope="module")
+def profile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The profile of the tiny space, as a file."""
+    path = tmp_path_factory.mktemp("profile") / "profile.json"
+    write_profile(path, profiled(spaces.build(tiny().space, (1, 8, 8), 10)))
     return path
 
 
