@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from enas.cost import cost
 from enas.data import DataSet, load
 from enas.effects import Effects
 from enas.errors import UserError
+from enas.jobs.settings import costs_of_retrained
+from enas.jobs.targets import recipe
 from enas.latency import Calibration, Machine, Measured, Profile, Timing, nodes_of, read_profile, write_profile
 from enas.limits import limited
 from enas.objective import Objective, Scores, rewards
@@ -264,6 +267,22 @@ def test_a_limit_is_about_the_network_that_the_preset_retrains() -> None:
         "run", "--data", "digits", "--limit", "macs=1e9", "--retrain-set", "width=24", "--print-config"
     ).output
     assert "\nlimit_macs = 1000000000.0\n" in printed and "\nwidth = 24\n" in printed
+
+
+@pytest.mark.parametrize(
+    ("given", "sizes"),
+    [((), (36, 5)), (("width=20",), (20, 5)), (("depth=2",), (36, 2)), (("width=20", "depth=2"), (20, 2))],
+)
+def test_each_size_that_is_not_given_is_the_retraining_s(given: tuple[str, ...], sizes: tuple[int, int]) -> None:
+    options = [part for size in given for part in ("--set", f"objective.{size}")]
+    printed = enas("search", "--preset", "cifar10-micro", "--limit", "macs=1e8", *options, "--print-config").output
+    objective = tomllib.loads(printed)["objective"]
+    assert (objective["width"], objective["depth"]) == sizes
+    # and so it stays, where the configuration is taken up again
+    search, _ = config.PRESETS["cifar10-micro"](None)
+    found = config.update(search, {"objective": objective})
+    again = costs_of_retrained(found, recipe(found))
+    assert again == found and (recipe(again).width, recipe(again).depth) == sizes
 
 
 @pytest.mark.parametrize(
