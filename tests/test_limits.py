@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from enas import checkpoint, config, spaces
-from enas.config import SEARCHERS, ObjectiveConfig, SearchConfig
+from enas.config import SEARCHERS, EvolutionConfig, ObjectiveConfig, SearchConfig
 from enas.cost import cost
 from enas.data import DataSet, load
 from enas.effects import Effects
@@ -25,6 +25,7 @@ from enas.limits import limited
 from enas.objective import Objective, Scores, rewards
 from enas.runs import RunFolder
 from enas.searchers import advantages, allowed, build, climbed, reinforce_loss, uniform
+from enas.searchers.evolution import Evolution
 from enas.spaces import Architecture, LimitedSpace, SearchSpace
 from tests.test_all_searchers import SETTINGS, identity, told
 from tests.test_cli import TINY_OPTIONS, enas, fails
@@ -169,6 +170,26 @@ def test_draws_that_are_never_allowed_end() -> None:
     found = allowed(small, 5, lambda k: [dear] * k, seeded())
     assert len(found) == 5 and all(spaces.allows(small, arch) for arch in found)
     assert found == allowed(small, 5, lambda k: [dear] * k, seeded())
+
+
+def test_each_draw_counts_once() -> None:
+    """Where evolution now and then draws anywhere, that is not drawn within the limits first."""
+    space = macro(3)
+    small = within(space, below_median(space))
+    searcher = Evolution(small, EvolutionConfig(random_share=1.0), seeded())
+    calls = 0
+    child = searcher._child
+
+    def counted(generator: torch.Generator) -> Architecture:
+        nonlocal calls
+        calls += 1
+        return child(generator)
+
+    searcher._child = counted  # type: ignore[method-assign]
+    small.drawn = small.kept = 0
+    assert len(searcher._children(40, seeded(1))) == 40
+    assert small.drawn == calls > 40
+    assert 0.3 < spaces.allowed_share(small) < 0.7
 
 
 # ---- targets

@@ -98,7 +98,8 @@ class Calibration:
 @dataclass(frozen=True)
 class Profile:
     """The times of a space's nodes on one machine at one batch size. space: what it was made for, with the image and
-    class sizes; nodes that are not that space's may be in it. calibration: None where it is not finished."""
+    class sizes; nodes that are not that space's may be in it. calibration: None where it is not finished. seed: of the
+    draws of its nodes and of the networks that the calibration measures."""
 
     machine: Machine
     versions: Mapping[str, str]
@@ -106,6 +107,7 @@ class Profile:
     space: SearchSpace
     nodes: Mapping[NodeShape, Timing]
     calibration: Calibration | None = None
+    seed: int = 0
     source: str = field(default="the profile", compare=False)  # what messages call it
 
     def latency(self, graph: Graph, estimate: Estimate | None = None) -> float:
