@@ -37,10 +37,15 @@ def cost(graph: Graph) -> Cost:
     params: dict[str, int] = {}
     macs = 0
     for node in graph.nodes[1:]:
-        node_cost = _node_cost(node.op, node.in_shapes, node.shape, maker(node.op))
-        params[node.key] = node_cost.params
-        macs += node_cost.macs
+        found = node_cost(node.op, node.in_shapes, node.shape)
+        params[node.key] = found.params
+        macs += found.macs
     return Cost(sum(params.values()), macs)
+
+
+def node_cost(op: str, in_shapes: tuple[Shape, ...], shape: Shape) -> Cost:
+    """The cost of one node. Raises UserError where the operation does not lead from these shapes to that one."""
+    return _node_cost(op, in_shapes, shape, maker(op))
 
 
 def activation_memory(graph: Graph, batch_size: int = 1, bytes_per_number: int = 4) -> int:

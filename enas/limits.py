@@ -8,24 +8,31 @@ from pathlib import Path
 from enas import searchers, spaces
 from enas.config import ObjectiveConfig
 from enas.errors import UserError
-from enas.latency import read_profile
+from enas.latency import Estimated, read_profile
 from enas.objective import Objective, number
 from enas.runtime import generator
 from enas.spaces import LimitedSpace, SearchSpace
 
 STARTS = 20  # uniform architectures, from the cheapest of which the way leads down
 WORDS = {"params": "parameters", "macs": "MACs", "latency_ms": "ms"}
-SAMPLE = 20  # uniform architectures whose nodes a profile must know before a search begins
+SAMPLE = 20  # uniform architectures whose nodes a profile should know before a search begins
+FEW = 5  # of them may have a node that it lacks; of a profile of another space or size nearly all have
 
 
 def objective_of(space: SearchSpace, config: ObjectiveConfig) -> Objective:
-    """The objective of a search in this space. Raises UserError where its profile is unreadable or another space's."""
+    """The objective of a search in this space. Raises UserError where its profile is unreadable or another space's.
+
+    A rare node that it lacks is no error, now or later: its time is estimated.
+    """
     if config.profile is None:
         return Objective(space, config)
     profile = read_profile(Path(config.profile))
-    objective = Objective(space, config, profile.latency)
-    for arch in searchers.uniform(space, SAMPLE, generator(0, "profile")):
-        objective.costs(arch)
+    objective = Objective(space, config, Estimated(profile))
+    archs = searchers.uniform(space, SAMPLE, generator(0, "profile"))
+    lacking = [graph for graph in map(objective.networks.graph, archs) if profile.missing([graph])]
+    if len(lacking) > FEW:
+        profile.latency(lacking[0])
+    objective.costs(archs[0])  # that it is not finished should be known before the search begins, too
     return objective
 
 

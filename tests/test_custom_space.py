@@ -168,6 +168,19 @@ LOGITS = (4, 1, 1)
         (made([Decision("a", ("x",), "g", 0), Decision("b", ("y",), "g", 0)]), "must have the same labels"),
         (made([Decision("a", ("x", "y"), "g", 0, (), 0, (1,))]), "the parent of a must be the position of an earlier"),
         (made(["a"]), "must be Decision objects, but got str"),  # type: ignore[list-item]
+        (
+            made([Decision("filters", (4, 8), "g", 0)]),  # type: ignore[arg-type]
+            r"labels of decision 'filters' must be strings in a tuple, as \(\"4\", \"8\"\), but got \(4, 8\)",
+        ),
+        (made([Decision("a", 3, "g", 0)]), "labels of decision 'a' must be strings"),  # type: ignore[arg-type]
+        (made([Decision("a", "xy", "g", 0)]), "labels of decision 'a' must be strings"),  # type: ignore[arg-type]
+        (made([Decision(5, ("x",), "g", 0)]), "name of decision 5 must be a string"),  # type: ignore[arg-type]
+        (made([Decision("a", ("x",), 7, 0)]), "group of decision 'a' must be a string"),  # type: ignore[arg-type]
+        (made([Decision("a", ("x",), "g", 0.5)]), "part of decision 'a' must be a whole number"),  # type: ignore[arg-type]
+        (made([Decision("a", ("x",), "g", 0, (), "b")]), "parent of decision 'a' must be"),  # type: ignore[arg-type]
+        (made([Decision("a", ("x", "y"), "g", 1, ("0",))]), "sources of decision 'a' must be whole"),  # type: ignore[arg-type]
+        (made([Decision("a", ("x", "y"), "g", 1, (5,))]), "sources of a must be parts before its own, 1, but got"),
+        (made([Decision("a", ("x", "y"), "g", 1, (1,))]), "sources of a must be parts before its own"),
         (made(of_layers(1), lambda self, arch: None), "graph must return a Graph, but got NoneType"),
         (made(of_layers(1), lambda self, arch: 1 / 0), r"graph of made:0: ZeroDivisionError: division by zero \(line"),
         (made(of_layers(1), graph_of(("classifier", (0,), (5, 1, 1), "c"))), "must lead from images"),

@@ -40,10 +40,11 @@ from enas.latency import measure as measuring
 from enas.latency.files import from_json, to_json
 from enas.network import Network
 from enas.runtime import Runtime, start
-from enas.spaces import SearchSpace, from_text
+from enas.spaces import SearchSpace, build, from_text, source
 from tests.test_cli import TINY_OPTIONS, enas, fails
 from tests.toys import chain, macro, micro, nasbench201, nasbench_macro, random_archs, seeded
 
+EXAMPLE = Path(__file__).parents[1] / "enas" / "examples" / "my_space.py"
 CPU = Runtime(torch.device("cpu"), torch.float32, 1)
 SPACES: dict[str, SearchSpace] = {
     "macro": macro(4),
@@ -266,6 +267,14 @@ def test_missing_nodes_are_measured_on_the_same_machine_alone(pretended: list[st
     assert here is not None and here.batch_size == 2
 
 
+def test_a_stranger_s_profile_does_not_change_the_threads() -> None:
+    before, ours = torch.get_num_threads(), latency.machine(start(RunConfig(device="cpu")))
+    for changes in ({"processor": "another"}, {"torch": "1.0"}, {"kernels": "another"}):
+        theirs = dataclasses.replace(ours, threads=before + 3, **changes)
+        assert latency.meter_like(dataclasses.replace(MADE, machine=theirs)) is None
+        assert torch.get_num_threads() == before
+
+
 def test_a_begun_profile_goes_on(pretended: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring, "CHUNK", 8)
     monkeypatch.setattr(measuring, "GROUP", 4)
@@ -291,6 +300,22 @@ def test_profiles_survive_the_file(pretended: list[str], tmp_path: Path) -> None
         assert found.latency(graph) == profile.latency(graph)
 
 
+def test_files_keep_the_seed_and_may_lack_it(tmp_path: Path) -> None:
+    values = to_json(dataclasses.replace(MADE, seed=7))
+    assert from_json(json.loads(json.dumps(values))).seed == 7
+    del values["seed"]
+    assert from_json(json.loads(json.dumps(values))).seed == 0
+
+
+def test_a_profile_of_an_own_space_asks_for_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = source.load(f"{EXAMPLE}:MySpace")
+    write_profile(tmp_path / "p.json", dataclasses.replace(MADE, space=build(options, (3, 8, 8), 10)))
+    monkeypatch.setattr(source, "_known", {})
+    with pytest.raises(UserError, match=rf"if you trust that file give --space {EXAMPLE}:MySpace") as error:
+        read_profile(tmp_path / "p.json")
+    assert "intact" not in str(error.value) and "anew" not in str(error.value)
+
+
 def changed(path: Sequence[str | int], value: Any) -> Any:
     values = json.loads(json.dumps(to_json(MADE)))
     at = values
@@ -308,7 +333,7 @@ def changed(path: Sequence[str | int], value: Any) -> Any:
         (["machine"], [], "machine must be a JSON object"),
         (["machine", "device"], "abacus", "machine.device must be one of cpu, cuda, mps"),
         (["machine", "precision"], "float8", "machine.precision must be one of"),
-        (["machine", "threads"], 10**9, "machine.threads must be"),
+        (["machine", "threads"], 1025, "machine.threads must be a whole number from 1 to 1,024"),
         (["machine", "processor"], "two\nlines", "machine.processor must be one line"),
         (["versions"], {"torch": 3}, "versions.torch must be one line"),
         (["batch_size"], True, "batch_size must be a whole number"),
@@ -333,6 +358,9 @@ def changed(path: Sequence[str | int], value: Any) -> Any:
         (["calibration", "slope"], -1, "calibration.slope must be a number"),
         (["calibration", "intercept_ms"], "0", "calibration.intercept_ms must be"),
         (["calibration", "networks"], [[]], "calibration.networks\\[0\\] must be a JSON object"),
+        (["calibration", "networks"], [], "calibration.networks must be at least one, but got \\[\\]"),
+        (["calibration", "networks", 0, "ms"], 0, "calibration.networks\\[0\\].ms must be greater than 0"),
+        (["seed"], -1, "seed must be a whole number from 0"),
     ],
 )
 def test_damaged_profiles(tmp_path: Path, path: Sequence[str | int], value: Any, match: str) -> None:
@@ -399,6 +427,7 @@ def test_profiles_on_the_command_line(pretended: list[str], tmp_path: Path) -> N
     before = file.read_bytes()
     fails(*command, "--width", "6", match="must be a profile of this space to go on with")
     fails(*command, "--batch-size", "3", match="batch size 2 and 3")
+    fails(*command, "--seed", "99", match="of --seed 99 to go on with, but was begun with --seed 0; give that one, or")
     fails(*command, "--precision", "bfloat16", match="precision float32 and bfloat16")
     stranger = json.loads(before) | {"machine": dataclasses.asdict(MACHINE)}
     (tmp_path / "other.json").write_text(json.dumps(stranger))
@@ -408,6 +437,7 @@ def test_profiles_on_the_command_line(pretended: list[str], tmp_path: Path) -> N
     )
     (tmp_path / "notes.json").write_text("[1]")
     fails(*command[:-1], tmp_path / "notes.json", match="must be an intact latency profile")
+    fails(*command[:-1], tmp_path / "notes.json", match="; remove it or give another --output")
     assert file.read_bytes() == before and (tmp_path / "notes.json").read_text() == "[1]"
 
 
@@ -436,6 +466,7 @@ def test_a_run_s_space_is_profiled(pretended: list[str], tmp_path: Path) -> None
         (["--set", "space.layers=999"], "layers must be at most 64"),
         (["--data", "digits", "--classes", "3"], "--classes must be left out with --data"),
         (["--image-size", "8", "--data-folder", "x"], "--data-folder must go with --data"),
+        (["--preset", "quick", "--data-folder", "x"], "--data-folder must go with --data"),
         (["--depth", "2"], "space macro scales by width alone"),
         (["--device", "abacus"], "device must be auto, cpu"),
         (["no-such-run"], "there must be a run folder or a result.json"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,16 +13,19 @@ import pytest
 import torch
 
 from enas import checkpoint, config, spaces
-from enas.config import SEARCHERS, ObjectiveConfig, SearchConfig
+from enas.config import SEARCHERS, EvolutionConfig, ObjectiveConfig, SearchConfig
 from enas.cost import cost
 from enas.data import DataSet, load
 from enas.effects import Effects
 from enas.errors import UserError
-from enas.latency import Calibration, Machine, Profile, Timing, nodes_of, read_profile, write_profile
+from enas.jobs.settings import costs_of_retrained
+from enas.jobs.targets import recipe
+from enas.latency import Calibration, Machine, Measured, Profile, Timing, nodes_of, read_profile, write_profile
 from enas.limits import limited
 from enas.objective import Objective, Scores, rewards
 from enas.runs import RunFolder
 from enas.searchers import advantages, allowed, build, climbed, reinforce_loss, uniform
+from enas.searchers.evolution import Evolution
 from enas.spaces import Architecture, LimitedSpace, SearchSpace
 from tests.test_all_searchers import SETTINGS, identity, told
 from tests.test_cli import TINY_OPTIONS, enas, fails
@@ -168,6 +172,26 @@ def test_draws_that_are_never_allowed_end() -> None:
     assert found == allowed(small, 5, lambda k: [dear] * k, seeded())
 
 
+def test_each_draw_counts_once() -> None:
+    """Where evolution now and then draws anywhere, that is not drawn within the limits first."""
+    space = macro(3)
+    small = within(space, below_median(space))
+    searcher = Evolution(small, EvolutionConfig(random_share=1.0), seeded())
+    calls = 0
+    child = searcher._child
+
+    def counted(generator: torch.Generator) -> Architecture:
+        nonlocal calls
+        calls += 1
+        return child(generator)
+
+    searcher._child = counted  # type: ignore[method-assign]
+    small.drawn = small.kept = 0
+    assert len(searcher._children(40, seeded(1))) == 40
+    assert small.drawn == calls > 40
+    assert 0.3 < spaces.allowed_share(small) < 0.7
+
+
 # ---- targets
 
 
@@ -267,6 +291,22 @@ def test_a_limit_is_about_the_network_that_the_preset_retrains() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "sizes"),
+    [((), (36, 5)), (("width=20",), (20, 5)), (("depth=2",), (36, 2)), (("width=20", "depth=2"), (20, 2))],
+)
+def test_each_size_that_is_not_given_is_the_retraining_s(given: tuple[str, ...], sizes: tuple[int, int]) -> None:
+    options = [part for size in given for part in ("--set", f"objective.{size}")]
+    printed = enas("search", "--preset", "cifar10-micro", "--limit", "macs=1e8", *options, "--print-config").output
+    objective = tomllib.loads(printed)["objective"]
+    assert (objective["width"], objective["depth"]) == sizes
+    # and so it stays, where the configuration is taken up again
+    search, _ = config.PRESETS["cifar10-micro"](None)
+    found = config.update(search, {"objective": objective})
+    again = costs_of_retrained(found, recipe(found))
+    assert again == found and (recipe(again).width, recipe(again).depth) == sizes
+
+
+@pytest.mark.parametrize(
     ("options", "match"),
     [
         (
@@ -303,16 +343,20 @@ def test_full_training_within_a_limit(tmp_path: Path) -> None:
 # ---- latency
 
 
-@pytest.fixture(scope="module")
-def profile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A profile of the tiny space, as if every node took a microsecond for each of its output's numbers."""
-    path = tmp_path_factory.mktemp("profile") / "profile.json"
-    space = spaces.build(tiny().space, (1, 8, 8), 10)
+def profiled(space: SearchSpace) -> Profile:
+    """A profile as if every node took a microsecond for each of its output's numbers."""
     shapes, _ = nodes_of(space, seeded())
     times = {shape: math.prod(shape.shape) / 1000 for shape in shapes}
     nodes = {shape: Timing(ms, ms, ms, 1) for shape, ms in times.items()}
     machine = Machine("cpu", "abacus", 1, "float32", "2.0", "torch")
-    write_profile(path, Profile(machine, {}, 1, space, nodes, Calibration(1.0, 0.0, ())))
+    return Profile(machine, {}, 1, space, nodes, Calibration(1.0, 0.0, (Measured("one", 1.0, 1.0),)))
+
+
+@pytest.fixture(scope="module")
+def profile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The profile of the tiny space, as a file."""
+    path = tmp_path_factory.mktemp("profile") / "profile.json"
+    write_profile(path, profiled(spaces.build(tiny().space, (1, 8, 8), 10)))
     return path
 
 

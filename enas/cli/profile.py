@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from enas.runtime import Runtime
 
 MIB = 1 << 20
+INSTEAD = "remove it or give another --output"  # where the file is not one to go on with
 
 
 @click.command()
@@ -39,7 +40,7 @@ MIB = 1 << 20
 @click.option("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
 @click.option("--precision", default="float32", type=click.Choice(["float32", "bfloat16"]), help="number format")
 @click.option("--threads", type=click.IntRange(0, 1024), default=0, help="CPU threads (0: all cores)")
-@click.option("--seed", type=click.IntRange(0), default=0, help="which networks the calibration measures")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="which networks the calibration measures")
 @click.option("--output", required=True, type=click.Path(path_type=Path), metavar="FILE", help="the profile, as JSON")
 def profile(
     run: str | None,
@@ -86,7 +87,7 @@ def profile(
         raise UserError(f"--output must be a file in a folder that exists, but got {output}; check it")
     runtime = start(RunConfig(device=device, precision=precision, threads=threads))
     meter = Meter(runtime, batch_size)
-    begun = _begun(output, space, runtime, batch_size) if output.exists() else None
+    begun = _begun(output, space, runtime, batch_size, seed) if output.exists() else None
     with Progress(1, "profile") as bar:
         made = profile_for(space, meter, begun, lambda found: write_profile(output, found), bar.work, seed)
     _print(made, output)
@@ -125,11 +126,11 @@ def _space(
         raise UserError(f"space must be one of {', '.join(SEARCHABLE)}, but got {chosen.space.name}")
     typed = [option for option in ("--channels", "--classes") if images[option] is not None]
     name = images["--data"]
+    if name is None and images["--data-folder"] is not None:
+        raise UserError("--data-folder must go with --data, but there is none; leave it out")
     if name is None and not typed and images["--image-size"] is None:
         name = base.data.name
     if name is None:
-        if images["--data-folder"] is not None:
-            raise UserError("--data-folder must go with --data, but there is none; leave it out")
         side = images["--image-size"] or 32
         return spaces.build(chosen.space, (images["--channels"] or 3, side, side), images["--classes"] or 10)
     if typed:
@@ -139,17 +140,22 @@ def _space(
     return spaces.build(chosen.space, found.input_shape, found.num_classes)
 
 
-def _begun(path: Path, space: SearchSpace, runtime: Runtime, batch_size: int) -> Profile:
-    """The profile in the file. Raises UserError unless it is one of this space, machine and batch size."""
+def _begun(path: Path, space: SearchSpace, runtime: Runtime, batch_size: int, seed: int) -> Profile:
+    """The profile in the file. Raises UserError unless it is one of this space, machine, batch size and seed."""
     from enas.latency import check_same, read_profile
 
-    found = read_profile(path)
+    found = read_profile(path, INSTEAD)
     theirs, ours = (
         f"{config.to_dict(each.options)} for images {each.input_shape} of {each.num_classes} classes"
         for each in (found.space, space)
     )
     if theirs != ours:
-        raise UserError(f"{path} must be a profile of this space to go on with, but is of another; give another file")
+        raise UserError(f"{path} must be a profile of this space to go on with, but is of another; {INSTEAD}")
+    if found.seed != seed:
+        raise UserError(
+            f"{path} must be a profile of --seed {seed} to go on with, but was begun with --seed {found.seed}; give "
+            f"that one, or {INSTEAD}"
+        )
     check_same(found, runtime, batch_size)
     return found
 

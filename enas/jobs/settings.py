@@ -76,11 +76,12 @@ def folder_name(options: SpaceOptions) -> str:
 
 
 def costs_of_retrained(run_config: SearchConfig, retrained: RetrainConfig) -> SearchConfig:
-    """The configuration with costs that are those of networks as retrained, where it does not say otherwise."""
+    """The configuration with costs that are those of networks as retrained: of width and depth each where it does not
+    say otherwise itself, as retraining does (`recipe`)."""
     objective = run_config.objective
-    if not objective.heeds_costs or (objective.width, objective.depth) != (None, None):
+    if not objective.heeds_costs:
         return run_config
-    sizes = {"width": retrained.width, "depth": retrained.depth}
+    sizes = {name: getattr(retrained, name) for name in ("width", "depth") if getattr(objective, name) is None}
     return config.update(run_config, {"objective": sizes})  # type: ignore[no-any-return]
 
 

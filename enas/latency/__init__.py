@@ -3,9 +3,10 @@
 nodes.py     the node shapes of a space
 measure.py   the times of nodes and of networks
 profile.py   a table of times, and what it predicts     files.py   profiles as JSON
-making.py    profiles made and completed
+making.py    profiles made and completed         estimate.py   times that a profile lacks
 """
 
+from enas.latency.estimate import Estimated
 from enas.latency.files import read_profile, write_profile
 from enas.latency.making import (
     Latency,
@@ -25,6 +26,7 @@ from enas.latency.profile import Calibration, Machine, Measured, Profile, Timing
 __all__ = [
     "Calibration",
     "Clock",
+    "Estimated",
     "Latency",
     "Machine",
     "Measured",

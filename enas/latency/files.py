@@ -14,6 +14,7 @@ from enas.graph import Shape
 from enas.latency.nodes import NodeShape
 from enas.latency.profile import Calibration, Machine, Measured, Profile, Timing
 from enas.ops import OPS
+from enas.spaces.source import NotAsked
 
 SCHEMA = 1
 KIND = "latency profile"
@@ -22,7 +23,9 @@ MOST_NODES = 10**6
 MOST_INPUTS = 1024
 DEVICES = ("cpu", "cuda", "mps")
 PRECISIONS = ("float32", "bfloat16")
-LARGEST = 1 << 20  # of every whole number
+MOST_THREADS = 1024
+LARGEST_SEED = 2**31 - 1
+LARGEST = 1 << 20  # of every other whole number
 LONGEST_MS = 1e9
 LONGEST_TEXT = 2000
 
@@ -32,19 +35,24 @@ def write_profile(path: Path, profile: Profile) -> None:
     checkpoint.write_json(path, to_json(profile))
 
 
-def read_profile(path: Path) -> Profile:
-    """Read what `write_profile` wrote. Raises UserError, with the field, for anything else."""
+def read_profile(path: Path, advice: str = "make it anew with enas profile") -> Profile:
+    """Read what `write_profile` wrote. Raises UserError, with the field and the advice, for anything else."""
     try:
         bytes_there = path.stat().st_size
     except (OSError, ValueError) as error:
         raise UserError(f"{path} must be a profile of enas profile, but: {error}; check the path") from None
     if bytes_there > MOST_BYTES:
-        raise UserError(f"{path} must be a profile of enas profile, but has {bytes_there:,} bytes; check the path")
-    values = checkpoint.read_json(path)
+        raise UserError(f"{path} must be a profile of enas profile, but has {bytes_there:,} bytes; {advice}")
+    try:
+        values = checkpoint.read_json(path)
+    except UserError as error:
+        raise UserError(f"{error}; {advice}") from None
     try:
         return dataclasses.replace(from_json(values), source=str(path))
+    except NotAsked:  # nothing is wrong with the file: its space's has to be named
+        raise
     except UserError as error:
-        raise UserError(f"{path} must be an intact latency profile: {error}; make it anew with enas profile") from None
+        raise UserError(f"{path} must be an intact latency profile: {error}; {advice}") from None
 
 
 def to_json(profile: Profile) -> dict[str, Any]:
@@ -59,6 +67,7 @@ def to_json(profile: Profile) -> dict[str, Any]:
         "space": config.to_dict(profile.space.options),
         "input_shape": list(profile.space.input_shape),
         "num_classes": profile.space.num_classes,
+        "seed": profile.seed,
         "calibration": None if calibration is None else dataclasses.asdict(calibration),
         "nodes": [{**shape._asdict(), **dataclasses.asdict(timing)} for shape, timing in profile.nodes.items()],
     }
@@ -78,11 +87,12 @@ def from_json(values: Any) -> Profile:
             raise UserError(f"machine.{name} must be one of {', '.join(known)}, but got {_short(words[name])}")
     calibration = values.get("calibration")
     return Profile(
-        machine=Machine(threads=_whole(machine.get("threads"), "machine.threads"), **words),
+        machine=Machine(threads=_whole(machine.get("threads"), "machine.threads", MOST_THREADS), **words),
         versions={str(name)[:LONGEST_TEXT]: _text(versions, name, "versions") for name in versions},
         batch_size=_whole(values.get("batch_size"), "batch_size"),
         space=_space(values),
         nodes=_nodes(_list(values.get("nodes"), "nodes", MOST_NODES)),
+        seed=_whole(values.get("seed", 0), "seed", LARGEST_SEED, 0),  # which files of earlier versions do not say
         calibration=None if calibration is None else _calibration(_table(calibration, "calibration")),
     )
 
@@ -119,8 +129,12 @@ def _calibration(values: Mapping[str, Any]) -> Calibration:
     for i, network in enumerate(_list(values.get("networks"), "calibration.networks", MOST_NODES)):
         where = f"calibration.networks[{i}]"
         row = _table(network, where)
-        times = (_number(row.get(name), f"{where}.{name}") for name in ("sum_ms", "ms"))
-        networks.append(Measured(_text(row, "text", where), *times))
+        sum_ms, ms = (_number(row.get(name), f"{where}.{name}") for name in ("sum_ms", "ms"))
+        if not ms:
+            raise UserError(f"{where}.ms must be greater than 0, but got 0")
+        networks.append(Measured(_text(row, "text", where), sum_ms, ms))
+    if not networks:
+        raise UserError("calibration.networks must be at least one, but got []")
     slope, intercept = (_number(values.get(name), f"calibration.{name}") for name in ("slope", "intercept_ms"))
     if slope == intercept == 0:
         raise UserError("calibration.slope and intercept_ms must not both be 0")
@@ -153,9 +167,9 @@ def _shape(value: Any, where: str) -> Shape:
     return channels, height, width
 
 
-def _whole(value: Any, where: str) -> int:
-    if type(value) is not int or not 0 < value <= LARGEST:
-        raise UserError(f"{where} must be a whole number from 1 to {LARGEST:,}, but got {_short(value)}")
+def _whole(value: Any, where: str, most: int = LARGEST, least: int = 1) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise UserError(f"{where} must be a whole number from {least} to {most:,}, but got {_short(value)}")
     return value
 
 

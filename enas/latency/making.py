@@ -68,14 +68,16 @@ def profile_for(
 ) -> Profile:
     """Measure all nodes of a space that can be foreseen (`nodes_of`), and calibrate.
 
-    begun: what an earlier call came to, on the same machine and for the same space: its nodes are not measured again.
+    begun: what an earlier call came to, on the same machine, for the same space and with the same seed: its nodes are
+    not measured again.
     keep: called with what there is after each part, to be written to a file. progress: hears which share of all work
     was just done.
     """
     shapes, examples = nodes_of(space, generator(seed, "latency/nodes"))
     archs = calibration_archs(space, seed)
     examples += [space.graph(arch) for arch in archs]
-    profile = begun or Profile(machine(meter.runtime), versions(meter.runtime), meter.batch_size, space, {})
+    made_on = machine(meter.runtime), versions(meter.runtime)
+    profile = begun or Profile(*made_on, meter.batch_size, space, {}, seed=seed)
     every = dict.fromkeys([*shapes, *(shape for graph in examples for shape in node_shapes(graph))])
     todo = [shape for shape in every if shape not in profile.nodes]
     share = NODES_SHARE if todo else 0.0
@@ -145,12 +147,18 @@ def check_same(profile: Profile, runtime: Runtime, batch_size: int) -> None:
 
 
 def meter_like(profile: Profile) -> Meter | None:
-    """What measures as the profile was measured, if this is its machine; sets the process's threads as there."""
+    """What measures as the profile was measured, if this is its machine; the process's threads are then as there, and
+    else as they were."""
     made = profile.machine
+    settings = RunConfig(device=made.device, precision=made.precision)
     with contextlib.suppress(UserError):  # no such device
-        runtime = start(RunConfig(device=made.device, precision=made.precision, threads=made.threads))
-        if made.difference(machine(runtime)) is None:
-            return Meter(runtime, profile.batch_size)
+        here = machine(start(settings))
+        # a stranger's number of threads is not for this process
+        if made.difference(dataclasses.replace(here, threads=made.threads)) is None:
+            runtime = start(dataclasses.replace(settings, threads=made.threads))
+            if runtime.threads == made.threads:
+                return Meter(runtime, profile.batch_size)
+            torch.set_num_threads(here.threads)
     return None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -96,7 +96,7 @@ class Meter:
     ) -> Iterator[dict[NodeShape, Timing]]:
         """The times of all node shapes, a part at a time.
 
-        examples: networks in which there is every kind of input that the nodes have. work: hears which share of all
+        examples: networks in which each of the operations is, best with all its inputs. work: hears which share of all
         of this was just done.
         """
         kinds = self._kinds(examples) if shapes else {}
@@ -154,7 +154,7 @@ class Meter:
         for shape in shapes:
             inputs: list[Tensor] = []
             for position, (name, in_shape) in enumerate(shape.inputs):
-                kind = kinds[name, in_shape]
+                kind = _likeliest(kinds, name, in_shape)
                 key = (in_shape, kind, position)
                 if key not in pool:
                     pool[key] = self._input(in_shape, kind)
@@ -206,6 +206,13 @@ class Meter:
 
     def _network(self, graph: Graph) -> Network:
         return Network(graph, generator(0, "latency/weights")).eval().to(self.runtime.device)
+
+
+def _likeliest(kinds: Mapping[tuple[str, Shape], Kind], name: str, shape: Shape) -> Kind:
+    """What such an input of this operation is like; where it was not seen, another one, of the same resolution if there
+    is one."""
+    alike = (place for place in kinds if place[0] == name)
+    return kinds[min(alike, key=lambda place: (place[1] != shape, place[1][1:] != shape[1:]))]
 
 
 def _parts(shapes: Sequence[NodeShape], most: int) -> list[list[NodeShape]]:

@@ -7,7 +7,7 @@ comes between nodes, and what a node takes more or less among others than when i
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import quantiles
 
@@ -18,6 +18,8 @@ from enas.errors import UserError
 from enas.graph import COMMUTATIVE, Graph
 from enas.latency.nodes import NodeShape, node_shapes
 from enas.spaces import SearchSpace
+
+Estimate = Callable[[NodeShape], float]
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,8 @@ class Calibration:
 @dataclass(frozen=True)
 class Profile:
     """The times of a space's nodes on one machine at one batch size. space: what it was made for, with the image and
-    class sizes; nodes that are not that space's may be in it. calibration: None where it is not finished."""
+    class sizes; nodes that are not that space's may be in it. calibration: None where it is not finished. seed: of the
+    draws of its nodes and of the networks that the calibration measures."""
 
     machine: Machine
     versions: Mapping[str, str]
@@ -104,28 +107,31 @@ class Profile:
     space: SearchSpace
     nodes: Mapping[NodeShape, Timing]
     calibration: Calibration | None = None
+    seed: int = 0
     source: str = field(default="the profile", compare=False)  # what messages call it
 
-    def latency(self, graph: Graph) -> float:
+    def latency(self, graph: Graph, estimate: Estimate | None = None) -> float:
         """Predicted milliseconds of one forward pass on a batch.
 
-        Raises UserError where a node's time is not known, and where the profile is not finished.
+        estimate: gives the milliseconds of nodes whose times are not known. Raises UserError for such nodes where there
+        is none, and where the profile is not finished.
         """
         if self.calibration is None:
             raise UserError(f"{self.source} must be finished, but lacks its calibration; give its command again")
-        return self.calibration.predict(self.total(graph))
+        return self.calibration.predict(self.total(graph, estimate))
 
-    def total(self, graph: Graph) -> float:
-        """The sum of the nodes' milliseconds. Raises UserError where one is not known."""
+    def total(self, graph: Graph, estimate: Estimate | None = None) -> float:
+        """The sum of the nodes' milliseconds. Raises UserError where one is not known and there is no estimate."""
         missing = self.missing([graph])
-        if missing:
+        if missing and estimate is None:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             raise UserError(
                 f"{self.source} must hold every node of the network, but lacks {missing[0]}{more}; it is of space "
                 f"{self.space.name} for images {'x'.join(map(str, self.space.input_shape))}: make one of this "
                 "network's space and size with enas profile, on the same machine"
             )
-        return sum(self._known_ms(shape) or 0.0 for shape in node_shapes(graph))
+        estimated = {} if estimate is None else {shape: estimate(shape) for shape in missing}
+        return sum(self._known_ms(shape) or estimated[shape] for shape in node_shapes(graph))
 
     def missing(self, graphs: Iterable[Graph]) -> list[NodeShape]:
         """The node shapes whose times are neither measured nor follow from others, each once."""

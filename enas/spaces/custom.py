@@ -24,6 +24,17 @@ from enas.spaces.sketch import INPUT, MAIN, OUTPUT, SKIP, Box, Edge, Sketch, sta
 
 GROUP = re.compile(r"[A-Za-z0-9_-]+")
 MOST_CHOICES = 36  # one character each in the text form
+SEVERAL = (tuple, list)
+# What the fields of a decision must be: the type, that of each where there are several, and in words
+FIELDS: tuple[tuple[str, Any, Any, str], ...] = (
+    ("name", str, str, "a string"),
+    ("labels", SEVERAL, str, 'strings in a tuple, as ("4", "8")'),
+    ("group", str, str, "a string"),
+    ("part", int, int, "a whole number"),
+    ("sources", SEVERAL, int, "whole numbers in a tuple"),
+    ("parent", int | None, int | None, "a whole number or None"),
+    ("parent_choices", SEVERAL, int, "whole numbers in a tuple"),
+)
 T = TypeVar("T")
 
 
@@ -147,6 +158,7 @@ class CheckedSpace:
         for d, decision in enumerate(self.decisions):
             if not isinstance(decision, Decision):
                 raise UserError(f"{where}: decisions must be Decision objects, but got {type(decision).__name__}")
+            self._check_types(decision)
             name, k = decision.name, len(decision.labels)
             if name in seen:
                 raise UserError(f"{where}: names of decisions must be unique, but {name} is there twice")
@@ -160,8 +172,23 @@ class CheckedSpace:
                 raise UserError(f"{where}: decisions of a group must have the same labels, but {name} has others")
             if len(decision.sources) not in (0, 1 if k == 2 else k):
                 raise UserError(f"{where}: {name} must have one source and two labels, or a source for each label")
+            if not all(0 <= source < decision.part for source in decision.sources):
+                raise UserError(
+                    f"{where}: sources of {name} must be parts before its own, {decision.part}, but got "
+                    f"{decision.sources}"
+                )
             self._check_parent(d, decision)
             seen.add(name)
+
+    def _check_types(self, decision: Decision) -> None:
+        """Raise UserError unless everything in the decision is of its type, which Python itself does not ask for."""
+        for field, container, kind, what in FIELDS:
+            value = getattr(decision, field)
+            if not isinstance(value, container) or not all(isinstance(one, kind) for one in _listed(value)):
+                raise UserError(
+                    f"{self._where()}: {field} of decision {_short(decision.name)} must be {what}, but got "
+                    f"{_short(value)}"
+                )
 
     def _check_parent(self, d: int, decision: Decision) -> None:
         parent = decision.parent
@@ -207,6 +234,15 @@ def failure(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         lines, text = [error.lineno], error.msg
     return f"{type(error).__name__}: {text}" + (f" (line {lines[0]} of it)" if lines else "")
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, SEVERAL) else (value,)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else text[:97] + "..."
 
 
 def _line(found: Sequence[tuple[str, str]]) -> str:
