@@ -292,7 +292,7 @@ def test_a_machine_that_is_far_too_slow_still_lets_the_controller_learn(
 
 def test_a_search_with_a_budget_of_operations(tmp_path: Path) -> None:
     few = ["derive.samples=2", "derive.random=2", "derive.finalists=1"]
-    tiny = [text for text in TINY if not text.startswith("epochs=")]  # which the budget decides
+    tiny = [text for text in TINY if not text.startswith("epochs=")] + ["controller.warmup_epochs=20"]  # of 50
     options = [part for text in [*tiny, *few] for part in ("--set", text)]
     path = tmp_path / "run"
     arguments = ["search", *options, "--budget", "flops=5e8", "--output", str(path)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -244,7 +245,7 @@ def test_an_audit_that_is_asked_for_is_made(source: Path, tmp_path: Path, monkey
         audited.append(path)
         return values
 
-    monkeypatch.setattr("enas.cli.derive.with_audit", noted)
+    monkeypatch.setattr(sys.modules["enas.cli.derive"], "with_audit", noted)
     assert enas("derive", source, "--set", "audit.networks=10", "--output", tmp_path / "one").exit_code == 0
     assert audited == [tmp_path / "one"] and result(tmp_path / "one")["config"]["audit"]["networks"] == 10
 

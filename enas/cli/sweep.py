@@ -20,8 +20,6 @@ from enas.jobs.doing import begun, work
 from enas.jobs.lines import reading
 from enas.jobs.targets import read_result
 from enas.jobs.training import searching
-from enas.limits import limited, objective_of
-from enas.objective import number
 from enas.report.words import duration
 
 FRONTS = "fronts.svg"
@@ -45,6 +43,8 @@ def sweep(path: Path, text: str, derived: Callable[[str], SearchConfig]) -> None
     derived: the configuration with one more setting, which is a limit. Each is an ordinary run in its own folder. A
     folder that another call has begun is continued if it has the same settings.
     """
+    from enas.limits import limited, objective_of
+
     cost, limits = parse_sweep(text)
     folders = {path / f"{cost}-{limit}": derived(f"objective.{LIMIT}{cost}={limit}") for limit in limits}
     stored = {folder: begun(SearchConfig(), folder, wanted) for folder, wanted in folders.items()}
@@ -84,6 +84,7 @@ def _check_same(folder: Path, stored: SearchConfig | None, wanted: SearchConfig)
 def _print(path: Path, cost: str, limits: Sequence[str], results: Mapping[str, dict[str, Any]]) -> None:
     """A line for each limit, and the picture of all that was scored."""
     from enas import draw
+    from enas.objective import number
 
     rows = [(f"{cost} at most", "found", "proxy", "standalone", "time", "architecture")]
     with reading(path):

@@ -13,7 +13,6 @@ from enas.config import COSTS, LIMIT, PRESETS, TARGET, SearchConfig
 from enas.errors import UserError
 from enas.jobs.settings import check_heeded, costs_of_retrained
 from enas.jobs.targets import recipe, with_shared_weights
-from enas.runs import RunFolder
 
 # What a search with trained weights does nothing with, by the beginning of the setting's path; the exceptions.
 UNHEEDED = ("budget", "evaluator", "weights.")
@@ -69,6 +68,8 @@ def _again(found: SearchConfig, run: Path, other_costs: bool) -> SearchConfig:
 
 def _learning_epochs(found: SearchConfig, run: Path) -> int:
     """Epochs in which the run's controller learned, or would have in its preset, where it had none."""
+    from enas.runs import RunFolder
+
     if found.learns:
         return sum(record["kind"] == "epoch" and not record["warmup"] for record in RunFolder(run).records())
     preset, _ = PRESETS[found.preset if found.preset in PRESETS else "quick"](found.space.name)
