@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from enas.phases import Search
 
 SCHEMA = 7
-WEIGHTS_ALIKE = (6, 7)  # schemas of the same shared weights and identity: they can be inherited
+READABLE = (6, 7)  # of 6, scores that a choice had so far are lost: they are made again
+PARTIAL = ("scores", "effects", "naswot")  # what those were
 SPLIT = ("validation_fraction", "test_fraction", "split_seed", "skip_unreadable")  # settings of the data
 
 
@@ -82,12 +83,14 @@ def take_over(search: Search, state: Mapping[str, Any]) -> None:
     path = search.folder.checkpoint
     check_identity(path, state, search.identity)
     with checkpoint.taking_over(path):
-        if state["schema"] != SCHEMA:
+        if state["schema"] not in READABLE:
             raise ValueError("schema")
         search.supernet.load_state_dict(state["supernet"])
         search.optimizer.load_state_dict(state["optimizer"])
         search.searcher.load_state_dict(state["searcher"])
-        search.epoch, search.derived = state["epoch"], state["derived"]
+        search.epoch, search.derived = state["epoch"], dict(state["derived"])
+        if state["schema"] < SCHEMA:
+            search.derived = {name: found for name, found in search.derived.items() if name not in PARTIAL}
         search.config = with_sizes(search.initial, state["sizes"])
         search.within, search.paused = Within.restored(state["within"]), state["finalists"]
         search.chunk, search.evaluator.memory = state["limits"]
@@ -106,7 +109,7 @@ def inherit(search: Search, source: Path) -> None:
         raise UserError(f"{source} must be a search with shared weights, but it has no checkpoint; check the path")
     state = checkpoint.load(path)
     with checkpoint.taking_over(path):
-        if state["schema"] not in WEIGHTS_ALIKE:
+        if state["schema"] not in READABLE:
             raise ValueError("schema")
         if state["identity"]["images"] != search.identity["images"]:
             raise UserError(f"{source} must have searched with the same images, but it had others; give --data")

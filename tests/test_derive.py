@@ -250,9 +250,20 @@ def test_an_audit_that_is_asked_for_is_made(source: Path, tmp_path: Path, monkey
     assert audited == [tmp_path / "one"] and result(tmp_path / "one")["config"]["audit"]["networks"] == 10
 
 
-def test_shared_weights_of_another_version_are_refused(source: Path, tmp_path: Path) -> None:
+def test_checkpoints_of_earlier_versions(source: Path, tmp_path: Path) -> None:
+    """The last one is read but for partial scores; others are refused."""
     old = tmp_path / "old"
     shutil.copytree(source, old)
     state = checkpoint.load(old / "checkpoint.pt")
     checkpoint.save(old / "checkpoint.pt", {**state, "schema": 5})
     fails("derive", old, "--output", tmp_path / "derived", match="checkpoint.pt")
+    fails("score", old, "macro:0-31-201", match="checkpoint.pt")
+    derived = {name: value for name, value in state["derived"].items() if name != "finalists"}
+    for key in ("refused", "refused_share"):
+        del state["searcher"][key]
+    checkpoint.save(
+        old / "checkpoint.pt", {**state, "derived": {**derived, "scores": {"accuracy": [0.5]}}, "schema": 6}
+    )
+    (old / "result.json").unlink()
+    assert enas("search", "--resume", old).exit_code == 0
+    assert result(old)["archive"] == result(source)["archive"]

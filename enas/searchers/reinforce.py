@@ -238,8 +238,9 @@ class Reinforce:
         network = self.unrepeated.network or (lambda arch: arch)
         memory = [(restored(self.space, choices), reward) for choices, reward in state["memory"]]
         self.memory = {network(arch): (arch, reward) for arch, reward in memory}
-        self.refused = [restored(self.space, choices) for choices in state["refused"]]
-        self.refused_share = state["refused_share"]
+        # which earlier versions did not have
+        self.refused = [restored(self.space, choices) for choices in state.get("refused", ())]
+        self.refused_share = state.get("refused_share", 0.0)
         self.generator.set_state(state["generator"])
         self.unrepeated.load_state_dict(state["proposed"])
 
