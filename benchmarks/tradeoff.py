@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import statistics
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -27,12 +27,16 @@ from enas import searchers, spaces
 from enas.cli.sweep import parse_sweep
 from enas.config import PRESETS, SearchConfig
 from enas.errors import UserError
+from enas.graph import signature
 from enas.jobs.targets import read_result
 from enas.limits import limited, objective_of
+from enas.objective import number
 from enas.records import difference
 from enas.runtime import generator, versions
 
 REFERENCE = "resnet20"
+TRAINED = ("space.", "data.", "objective.")  # settings of more than the search
+TRIES = 100  # draws for each different network
 Job = tuple[str, Path, list[str], Path | None]  # an `enas` command, its folder, its options, the run it takes
 
 
@@ -74,8 +78,10 @@ def main(
         "train_epochs": train_epochs,
         "settings": list(assignments),
     }
-    if strange := [text for text in assignments if text.startswith(("space.", "data."))]:
-        raise click.UsageError(f"--set must not change space.* or data.*, which training needs too, but got {strange}")
+    if strange := [text for text in assignments if text.startswith(TRAINED)]:
+        raise click.UsageError(
+            f"--set must not change {', '.join(TRAINED)}, which trainings need too, but got {strange}"
+        )
     check_settings(output, settings)
     sets = [part for assignment in assignments for part in ("--set", assignment)]
     run = output / "search"
@@ -110,14 +116,18 @@ def main(
 
 
 def uniform_within(run_config: Any, space: spaces.SearchSpace, count: int) -> list[str]:
-    """Different uniform architectures within the limits of a run, the same in every call."""
+    """Uniform architectures within the limits of a run, no two of them the same network; the same in every call."""
     assert isinstance(run_config, SearchConfig)
     within = limited(space, objective_of(space, run_config.objective))
     draws = generator(0, f"tradeoff/{run_config.objective.limits}")
-    found: dict[str, None] = {}
-    while len(found) < count:
-        found[spaces.to_text(space, searchers.uniform(within, 1, draws)[0])] = None
-    return list(found)
+    found: dict[Hashable, str] = {}
+    for _ in range(TRIES * count):
+        arch = searchers.uniform(within, 1, draws)[0]
+        found.setdefault(signature(space.graph(arch)), spaces.to_text(space, arch))
+        if len(found) == count:
+            return list(found.values())
+    limits = run_config.objective.limits
+    raise SystemExit(f"there must be {count} networks within {limits}, but there are {len(found)}; ask for fewer")
 
 
 def trained(
@@ -172,7 +182,7 @@ def table(report: dict[str, Any]) -> list[str]:
     for row in report["rows"]:
         gap = row["found_minus_random"]
         best = max(each["test_accuracy"] for each in row["random"])
-        cells = [f"{row['limit']:,.0f}", f"{row['cost']:,.0f}", f"{row['found'][0]['params']:,}"]
+        cells = [number(row["limit"]), number(row["cost"]), f"{row['found'][0]['params']:,}"]
         cells += [spread(row["found"]), spread(row["random"]), f"{100 * best:.2f}"]
         cells.append(f"{100 * gap['mean']:+.2f} ({100 * gap['low']:+.2f} to {100 * gap['high']:+.2f})")
         lines.append(f"| {' | '.join(cells)} |")

@@ -18,7 +18,7 @@ from enas.graph import signature
 from enas.network import Network
 from enas.objective import Scores
 from enas.phases import Search
-from enas.plan import NASWOT_IMAGES, Work
+from enas.plan import NASWOT_IMAGES, SYNFLOW_IMAGES, Work
 from enas.records import DeriveRecord, Record, difference, spread
 from enas.results import search_result
 from enas.runtime import generator
@@ -27,7 +27,6 @@ from enas.spaces import Architecture, LimitedSpace, SearchSpace
 from enas.training import Batch
 from enas.zero_cost import untrained, vote
 
-SYNFLOW_IMAGES = 3  # its one image there and back costs about as much as three forward passes
 SCORED_TOGETHER = 8  # architectures between two chances to save
 EFFECTS_TOGETHER = 64  # the same on fewer images
 KEPT = ("effects", "untrained")  # of what was found out to choose: an audit asks again
@@ -144,7 +143,7 @@ def _untrained(state: Search, archs: list[Architecture]) -> dict[str, list[float
         network = Network(graph, generator(state.config.seed, f"untrained/{text}")).to(state.runtime.device)
         done[text] = untrained(network, images)
         state.evaluator.macs += (len(images) + SYNFLOW_IMAGES) * state.macs(arch)
-        state.report(Work(scoring=len(images)))
+        state.report(Work(scoring=len(images) + SYNFLOW_IMAGES))
         state.keeper.tick()
     return {name: [done[text][name] for text in texts] for name in ("naswot", "synflow")}
 

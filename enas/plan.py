@@ -13,6 +13,7 @@ from enas.data import training_steps
 # A training step costs about three forward passes: forward, and backward for inputs and for weights.
 TRAINING_COST = 3
 NASWOT_IMAGES = 64  # that untrained networks are judged on
+SYNFLOW_IMAGES = 3  # its one image there and back costs about as much as three forward passes
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def derive_work(config: SearchConfig, train_images: int, validation_images: int)
         scoring += derive.effects_from * min(derive.effects_images, validation_images)
         scoring += derive.finalists * validation_images
     if derive.criterion == "vote":
-        scoring += (derive.samples + derive.random) * min(NASWOT_IMAGES, train_images)
+        scoring += (derive.samples + derive.random) * (min(NASWOT_IMAGES, train_images) + SYNFLOW_IMAGES)
     return Work(0, scoring) + finalists_work(derive, train_images, validation_images)
 
 

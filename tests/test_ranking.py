@@ -121,4 +121,4 @@ def test_a_cap_has_to_leave_networks(tmp_path: Path, monkeypatch: pytest.MonkeyP
         more = ["--recipe", "a", "--cap", cap, "--networks", "50"]
         result = CliRunner().invoke(ranking.main, [*arguments, *more])
         assert result.exit_code == 2 and "--cap must leave 10 " in result.output
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out" / "settings.json").exists()
