@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -40,8 +41,15 @@ def zero_cost(space: SearchSpace, texts: Sequence[str], images: Tensor, path: Pa
     sizes = space.options, space.input_shape, space.num_classes
     workers = max(1, min(os.cpu_count() or 1, len(todo) // SAVE_EVERY))
     spawning = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, spawning, _begin, (*sizes, images.numpy())) as pool:
-        bar = tqdm(pool.map(_scores, todo, chunksize=4), "zero-cost proxies", len(todo), disable=not todo)
+    found: Iterator[Scores]
+    with contextlib.ExitStack() as stack:
+        if workers == 1:
+            _begin(*sizes, images.numpy(), torch.get_num_threads())
+            found = map(_scores, todo)
+        else:
+            pool = ProcessPoolExecutor(workers, spawning, _begin, (*sizes, images.numpy(), 1))
+            found = stack.enter_context(pool).map(_scores, todo, chunksize=4)
+        bar = tqdm(found, "zero-cost proxies", len(todo), disable=not todo)
         for done, (text, scores) in enumerate(zip(todo, bar, strict=True), start=1):
             known[text] = scores
             if done % SAVE_EVERY == 0 or done == len(todo):
@@ -53,10 +61,10 @@ def zero_cost(space: SearchSpace, texts: Sequence[str], images: Tensor, path: Pa
     }
 
 
-def _begin(options: SpaceOptions, shape: tuple[int, int, int], classes: int, images: Floats) -> None:
+def _begin(options: SpaceOptions, shape: tuple[int, int, int], classes: int, images: Floats, threads: int) -> None:
     """What a process needs for all of its networks."""
     global _space, _images
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     _space, _images = spaces.build(options, shape, classes), torch.from_numpy(images)
 
 

@@ -26,7 +26,7 @@ from enas.evaluators import FullTraining
 from enas.graph import signature
 from enas.objective import Scores
 from enas.phases import Search
-from enas.plan import NASWOT_IMAGES, TRAINING_COST
+from enas.plan import TRAINING_COST, untrained_images
 from enas.records import NORMAL, Difference, difference, standing
 from enas.runtime import derived_seed
 from enas.scoring import ProxyScores
@@ -92,7 +92,7 @@ class Audit:
     @property
     def _scoring_each(self) -> int:
         state = self.state
-        untrained = min(NASWOT_IMAGES, len(state.train)) if state.config.derive.criterion == "vote" else 0
+        untrained = untrained_images(len(state.train)) if state.config.derive.criterion == "vote" else 0
         return len(state.validation) + untrained
 
     @property

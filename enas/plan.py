@@ -16,6 +16,11 @@ NASWOT_IMAGES = 64  # that untrained networks are judged on
 SYNFLOW_IMAGES = 3  # its one image there and back costs about as much as three forward passes
 
 
+def untrained_images(train_images: int) -> int:
+    """As many child images to score as the zero-cost proxies of one network are worth."""
+    return min(NASWOT_IMAGES, train_images) + SYNFLOW_IMAGES
+
+
 @dataclass(frozen=True)
 class Work:
     """Child images (images times architectures) to train on and to score, and controller updates."""
@@ -91,7 +96,7 @@ def derive_work(config: SearchConfig, train_images: int, validation_images: int)
         scoring += derive.effects_from * min(derive.effects_images, validation_images)
         scoring += derive.finalists * validation_images
     if derive.criterion == "vote":
-        scoring += (derive.samples + derive.random) * (min(NASWOT_IMAGES, train_images) + SYNFLOW_IMAGES)
+        scoring += (derive.samples + derive.random) * untrained_images(train_images)
     return Work(0, scoring) + finalists_work(derive, train_images, validation_images)
 
 
