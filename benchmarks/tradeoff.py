@@ -48,6 +48,7 @@ Job = tuple[str, Path, list[str], Path | None]  # an `enas` command, its folder,
 @click.option("--train-epochs", default=None, type=click.IntRange(1), help="of each training (default: the preset's)")
 @click.option("--seeds", default=3, type=click.IntRange(2), help="trainings of each found network, and of ResNet-20")
 @click.option("--random", "others", default=5, type=click.IntRange(2), help="uniform architectures within each limit")
+@click.option("--reference/--no-reference", default=True, help="whether ResNet-20 is trained too")
 @click.option("--workers", default=1, type=click.IntRange(1), help="commands at the same time")
 @click.option("--device", default="auto", help="of all but the search, as for enas")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="a setting of the search")
@@ -60,6 +61,7 @@ def main(
     train_epochs: int | None,
     seeds: int,
     others: int,
+    reference: bool,
     workers: int,
     device: str,
     assignments: tuple[str, ...],
@@ -92,7 +94,7 @@ def main(
     limited_to = {folder: ["--limit", f"{cost}={value}"] for value, folder in folders.items()}
     done_by(workers, [("derive", folder, [*limit, *learning], run) for folder, limit in limited_to.items()])
     found = {value: read_result(folder) for value, folder in folders.items()}
-    wanted: dict[str, list[tuple[str, int]]] = {REFERENCE: [(REFERENCE, seed) for seed in range(seeds)]}
+    wanted: dict[str, list[tuple[str, int]]] = {REFERENCE: [(REFERENCE, seed) for seed in range(seeds * reference)]}
     for value, result in found.items():
         text = spaces.to_text(result.space, result.arch)
         wanted[value] = [(text, seed) for seed in range(seeds)]
@@ -104,7 +106,7 @@ def main(
     report: dict[str, Any] = {
         "environment": versions(),
         **settings,
-        "trained_on": tested[REFERENCE, 0]["config"]["device"],
+        "trained_on": next(iter(tested.values()))["config"]["device"],
         "search": {key: read_result(run).values[key] for key in ("elapsed_s", "flops")},
         "cost": cost,
         "rows": rows,
@@ -187,7 +189,9 @@ def table(report: dict[str, Any]) -> list[str]:
         cells.append(f"{100 * gap['mean']:+.2f} ({100 * gap['low']:+.2f} to {100 * gap['high']:+.2f})")
         lines.append(f"| {' | '.join(cells)} |")
     drawn = report["resnet20"]
-    return [*lines, f"ResNet-20: {drawn[0]['macs']:,} MACs, {drawn[0]['params']:,} parameters, {spread(drawn)}"]
+    if drawn:
+        lines.append(f"ResNet-20: {drawn[0]['macs']:,} MACs, {drawn[0]['params']:,} parameters, {spread(drawn)}")
+    return lines
 
 
 def spread(networks: list[dict[str, Any]]) -> str:
@@ -203,7 +207,10 @@ def draw(report: dict[str, Any], path: Path) -> None:
     axes = figure.subplots()
     others = [each for row in report["rows"] for each in row["random"]]
     axes.scatter([e["macs"] / 1e6 for e in others], [100 * e["test_accuracy"] for e in others], c="0.6", label="random")
-    for name, groups in (("found", [row["found"] for row in report["rows"]]), ("ResNet-20", [report["resnet20"]])):
+    drawn = [report["resnet20"]] if report["resnet20"] else []
+    for name, groups in (("found", [row["found"] for row in report["rows"]]), ("ResNet-20", drawn)):
+        if not groups:
+            continue
         accuracies = [[100 * each["test_accuracy"] for each in group] for group in groups]
         means, errors = [statistics.mean(values) for values in accuracies], [statistics.stdev(v) for v in accuracies]
         axes.errorbar([group[0]["macs"] / 1e6 for group in groups], means, errors, marker="o", capsize=3, label=name)
