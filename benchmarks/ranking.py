@@ -40,13 +40,14 @@ from enas.records import finite, student_t
 from enas.runtime import generator, versions
 from enas.spaces import Architecture
 from enas.tables import TrueAccuracies, load_table
-from enas.zero_cost import vote
+from enas.zero_cost import VOTES, vote
 
 NAME = re.compile(r"[\w-]+")  # of a recipe, which names a folder
 ZERO_COST_IMAGES = 64
 RANDOM_TRAININGS = 10
 LEAST = 10  # networks whose ranking says something
 FEW = 3  # seeds whose picks are named one by one
+SYNFLOW = {"vote without synflow": 0.0, "vote": VOTES["synflow"], "vote, synflow whole": 1.0}
 COLUMNS = {
     "tau": "tau",
     "tau_top_half": "tau, top half",
@@ -137,7 +138,8 @@ def main(
         if zero_cost:
             free = free or untrained(folder, table, few)
             loss = found["proxy_loss"][np.searchsorted(positions, few)]
-            rankings["vote"] = summary(table, few, vote(loss, **free), most, seed)
+            for name, share in SYNFLOW.items():
+                rankings[name] = summary(table, few, vote(loss, **free, votes=VOTES | {"synflow": share}), most, seed)
         report["predictors"] |= {name: summary(table, few, values, most, 0) for name, values in free.items()}
         runs.append({"seed": seed, "flops": result["flops"], "time_s": result["elapsed_s"], "scores": rankings})
     report.setdefault("recipes", {})[recipe] = {"settings": settings, "preset": preset, "budget": budget, "runs": runs}

@@ -101,7 +101,7 @@ def criteria(
         return {"effects": (effects or _measured_effects(state)).predict(archs).tolist()}
     if criterion == "vote":
         free = _untrained(state, archs)
-        return {**free, "vote": vote(scores.known_loss.numpy(), **free).tolist()}
+        return {**free, "vote": vote(scores.known_loss.numpy(), free["naswot"], free["synflow"]).tolist()}
     return {}
 
 

@@ -11,7 +11,7 @@ synflow   sum over all weights of |weight * gradient|, for an input of ones and 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -63,13 +63,16 @@ def synflow(network: Network, images: Tensor) -> float:
     return math.log(flow) if flow > 0 else -math.inf
 
 
-def vote(loss: ArrayLike, naswot: ArrayLike, synflow: ArrayLike) -> NDArray[np.float64]:
-    """Weighted mean of the ranks of N architectures, 1 the best: [N]. 0 for one whose loss is no number."""
+def vote(
+    loss: ArrayLike, naswot: ArrayLike, synflow: ArrayLike, votes: Mapping[str, float] = VOTES
+) -> NDArray[np.float64]:
+    """Weighted mean of the ranks of N architectures, 1 the best: [N]. 0 for one whose loss is no number. votes: the
+    weights."""
     from scipy.stats import rankdata  # takes half a second to import
 
     scores = {"loss": -np.asarray(loss), "naswot": np.asarray(naswot), "synflow": np.asarray(synflow)}
-    total = sum(VOTES[name] * rankdata(values, nan_policy="omit") for name, values in scores.items())
-    return np.nan_to_num(np.asarray(total) / (sum(VOTES.values()) * len(scores["loss"])))
+    total = sum(votes[name] * rankdata(values, nan_policy="omit") for name, values in scores.items())
+    return np.nan_to_num(np.asarray(total) / (sum(votes.values()) * len(scores["loss"])))
 
 
 class _Agreements(TorchDispatchMode):  # type: ignore[no-untyped-call]
