@@ -214,7 +214,7 @@ def test_a_sweep_derives_once_for_each_limit_and_goes_on(source: Path, tmp_path:
     macs = sorted(row["costs"]["macs"] for row in result(source)["archive"])
     limits = [macs[len(macs) // 4], macs[-1]]
     command = ("derive", source, "--output", tmp_path / "sweep", "--sweep")
-    text = f"macs={limits[0]},{limits[1]}"
+    text = f"macs={limits[1]},{limits[0]}"
     done = enas(*command, text)
     assert done.exit_code == 0, done.output
     folders = [tmp_path / "sweep" / f"macs-{limit}" for limit in limits]
@@ -222,6 +222,7 @@ def test_a_sweep_derives_once_for_each_limit_and_goes_on(source: Path, tmp_path:
         found = result(folder)
         assert found["finalists"][0]["macs"] <= limit and found["text"] in done.output
         assert found["config"]["objective"]["limit_macs"] == limit
+    assert result(folders[0])["text"] in {row["text"] for row in result(folders[1])["archive"]}  # judged again
     assert (tmp_path / "sweep" / "fronts.svg").read_text().count("<svg") == 1
     alone = enas("derive", source, "--limit", f"macs={limits[0]}", "--output", tmp_path / "alone")
     assert alone.exit_code == 0 and result(tmp_path / "alone")["text"] == result(folders[0])["text"]

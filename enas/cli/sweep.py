@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -26,19 +27,24 @@ FRONTS = "fronts.svg"
 
 
 def parse_sweep(text: str) -> tuple[str, tuple[str, ...]]:
-    """The cost and its limits, as typed. Raises UserError for anything but COST=NUMBER,NUMBER,..."""
+    """The cost and its limits, as typed, the lowest first. Raises UserError for anything but COST=NUMBER,NUMBER,..."""
     cost, _, values = (part.strip() for part in text.partition("="))
-    limits = tuple(value.strip() for value in values.split(","))
-    if cost not in COSTS or len(limits) < 2 or not all(limits) or len(set(limits)) < len(limits):
+    limits = [value.strip() for value in values.split(",")]
+    try:
+        numbers = [float(limit) for limit in limits]
+    except ValueError:
+        numbers = []
+    if cost not in COSTS or len(set(numbers)) < max(2, len(limits)):
         raise UserError(
             f"--sweep must be {' or '.join(f'{name}=NUMBER,NUMBER,...' for name in COSTS)}, with two different limits "
             f"or more, but got {text!r}"
         )
-    return cost, limits
+    return cost, tuple(sorted(limits, key=float))
 
 
 def sweep(path: Path, text: str, derived: Callable[[str], SearchConfig]) -> None:
-    """Do or continue the searches below `path`, one after the other, and print what they found.
+    """Do or continue the searches below `path`, from the lowest limit up, and print what they found. Each takes over
+    the one before, so that it judges what that one found as well.
 
     derived: the configuration with one more setting, which is a limit. Each is an ordinary run in its own folder. A
     folder that another call has begun is continued if it has the same settings.
@@ -53,11 +59,14 @@ def sweep(path: Path, text: str, derived: Callable[[str], SearchConfig]) -> None
     for wanted in folders.values():  # before the first search, since each of them takes minutes
         space = read_result(Path(wanted.weights.source or "")).space
         limited(space, objective_of(space, wanted.objective))
-    results = {}
+    results: dict[str, dict[str, Any]] = {}
     try:
         for number, (folder, wanted) in enumerate(folders.items(), start=1):
             click.echo(f"{folder.name}, {number} of {len(folders)}: {folder}", err=True)
             earlier = stored[folder]
+            if results:
+                before = os.path.abspath(path / list(results)[-1])
+                wanted = config.update(wanted, {"weights": {"source": before}})
             found = work(searching, earlier or wanted, folder, resuming=earlier is not None)
             results[folder.name] = with_audit(folder, found)
     except (Stopped, KeyboardInterrupt) as error:
@@ -71,7 +80,8 @@ def _check_same(folder: Path, stored: SearchConfig | None, wanted: SearchConfig)
     """Raise UserError where the folder was begun with other settings; what circumstances settled is the run's own."""
     if stored is None:
         return
-    settled = {name: getattr(stored, name) for name in ("device", "precision", "threads")}
+    settled: dict[str, Any] = {name: getattr(stored, name) for name in ("device", "precision", "threads")}
+    settled["weights"] = {"source": stored.weights.source}  # the folder before
     ours, theirs = (config.to_dict(config.update(one, settled)) for one in (wanted, stored))
     other = [name for name in ours if ours[name] != theirs[name]]
     if other:
