@@ -119,7 +119,7 @@ def main(
     report |= {"environment": versions(), **common, "chance": chance(table, everyone)}
     if most is not None:
         report["chance_under_cap"] = chance(table, everyone[table.macs[everyone] <= most])
-    report["predictors"] = {
+    report["predictors"] = report.get("predictors", {}) | {
         name: summary(table, everyone, values, most, 0) for name, values in predictors(table, everyone).items()
     }
     runs: list[dict[str, Any]] = []
@@ -140,7 +140,9 @@ def main(
             loss = found["proxy_loss"][np.searchsorted(positions, few)]
             for name, share in SYNFLOW.items():
                 rankings[name] = summary(table, few, vote(loss, **free, votes=VOTES | {"synflow": share}), most, seed)
-        report["predictors"] |= {name: summary(table, few, values, most, 0) for name, values in free.items()}
+            if seed == 0:
+                at = sizes_of(folder)
+                report["predictors"] |= {f"{n}, {at}": summary(table, few, v, most, 0) for n, v in free.items()}
         runs.append({"seed": seed, "flops": result["flops"], "time_s": result["elapsed_s"], "scores": rankings})
     report.setdefault("recipes", {})[recipe] = {"settings": settings, "preset": preset, "budget": budget, "runs": runs}
     report = finite(report)
@@ -178,6 +180,13 @@ def chance(table: TrueAccuracies, positions: Any) -> dict[str, float]:
         "best_of_ten": float(best / comb(n, RANDOM_TRAININGS)),
         "best": float(rising[-1]),
     }
+
+
+def sizes_of(run: Path) -> str:
+    """The sizes of a search's networks and images, in a few words."""
+    space = read_result(run).space
+    options = [f"{name} {value}" for name, value in to_dict(space.options).items() if name != "name"]
+    return " ".join([*options, f"{space.input_shape[1]}x{space.input_shape[2]}"])
 
 
 def untrained(run: Path, table: TrueAccuracies, positions: Any) -> dict[str, Floats]:

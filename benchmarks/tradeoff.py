@@ -2,10 +2,10 @@
 
     python benchmarks/tradeoff.py --data CIFAR10_FOLDER --limits macs=5e6,1e7,2e7 --output FOLDER
 
-One search trains the shared weights on uniform architectures. `enas derive` then finds a network for each limit; each
-is trained with --seeds seeds, --random uniform architectures within the same limit with one seed each, and ResNet-20,
-all by one recipe, and tested once. Every step is an `enas` command, printed before it runs; a second call continues
-where the first one stopped. Ends with FOLDER/tradeoff.json, FOLDER/tradeoff.png and the README's table.
+One search trains the shared weights on uniform architectures. `enas derive` then finds a network for each limit by
+itself; each is trained with --seeds seeds, --random uniform architectures within the same limit with one seed each, and
+ResNet-20, all by one recipe, and tested once. Every step is an `enas` command, printed before it runs; a second call
+continues where the first one stopped. Ends with FOLDER/tradeoff.json, FOLDER/tradeoff.png and the README's table.
 """
 
 from __future__ import annotations

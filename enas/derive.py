@@ -18,7 +18,7 @@ from enas.graph import signature
 from enas.network import Network
 from enas.objective import Scores
 from enas.phases import Search
-from enas.plan import NASWOT_IMAGES, Work, untrained_images
+from enas.plan import UNTRAINED_IMAGES, Work, untrained_images
 from enas.records import DeriveRecord, Record, difference, spread
 from enas.results import search_result
 from enas.runtime import generator
@@ -134,7 +134,9 @@ def _best(space: SearchSpace, effects: Effects, archs: list[Architecture], count
 def _untrained(state: Search, archs: list[Architecture]) -> dict[str, list[float]]:
     """What zero-cost proxies say of each architecture: of weights that follow from the run's seed and its text."""
     done: dict[str, dict[str, float]] = state.derived.setdefault("untrained", {})
-    images, _ = random_batch(state.train, NASWOT_IMAGES, state.data.mean, state.data.std, state.draws("naswot images"))
+    images, _ = random_batch(
+        state.train, UNTRAINED_IMAGES, state.data.mean, state.data.std, state.draws("naswot images")
+    )
     texts, worth = [spaces.to_text(state.space, arch) for arch in archs], untrained_images(len(state.train))
     for text, arch in zip(texts, archs, strict=True):
         if text in done:

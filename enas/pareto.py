@@ -35,24 +35,33 @@ def best_known(space: SearchSpace, source: Path) -> list[Architecture]:
 
     Raises UserError where a result file is damaged.
     """
-    texts: set[str] = set()
-    before: Path | None = source
-    seen: set[Path] = set()
-    while before is not None and before not in seen and RunFolder(before).result.exists():
-        texts |= _on_fronts(RunFolder(before).result)
+    found = _on_fronts(space, RunFolder(source).result)
+    seen, before = {source}, _source(source)
+    while before is not None and before not in seen:
         seen.add(before)
-        earlier = RunFolder(before).config(SearchConfig()).weights.source if RunFolder(before).begun else None
-        before = None if earlier is None else Path(earlier)
-    archs = [spaces.parse(space, text) for text in sorted(texts)]
-    return [arch for arch in archs if spaces.allows(space, arch)]
+        try:
+            found |= _on_fronts(space, RunFolder(before).result)
+            before = _source(before)
+        except UserError:  # by now there is something else
+            break
+    texts = {spaces.to_text(space, arch): arch for arch in found if spaces.allows(space, arch)}
+    return [texts[text] for text in sorted(texts)]
 
 
-def _on_fronts(result: Path) -> set[str]:
-    """The texts of the architectures on the fronts of a result's archive."""
-    rows = checkpoint.read_json(result).get("archive") or []
+def _source(run: Path) -> Path | None:
+    """The folder of the run whose shared weights this one had, if it had another's."""
+    folder = RunFolder(run)
+    source = folder.config(SearchConfig()).weights.source if folder.begun else None
+    return None if source is None else Path(source)
+
+
+def _on_fronts(space: SearchSpace, result: Path) -> set[Architecture]:
+    """The architectures on the fronts of a result's archive; none where there is no result."""
+    rows = (checkpoint.read_json(result).get("archive") or []) if result.exists() else []
     try:
-        return {rows[i]["text"] for cost in (rows[0]["costs"] if rows else ()) for i in front(rows, cost)}
+        texts = {rows[i]["text"] for cost in (rows[0]["costs"] if rows else ()) for i in front(rows, cost)}
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{result} must hold an archive of scores, but something in it is missing ({error}); restore the file"
         ) from None
+    return {spaces.parse(space, text) for text in texts}

@@ -12,13 +12,13 @@ from enas.data import training_steps
 
 # A training step costs about three forward passes: forward, and backward for inputs and for weights.
 TRAINING_COST = 3
-NASWOT_IMAGES = 64  # that untrained networks are judged on
+UNTRAINED_IMAGES = 64  # that untrained networks are judged on
 SYNFLOW_IMAGES = 3  # its one image there and back costs about as much as three forward passes
 
 
 def untrained_images(train_images: int) -> int:
     """As many child images to score as the zero-cost proxies of one network are worth."""
-    return min(NASWOT_IMAGES, train_images) + SYNFLOW_IMAGES
+    return min(UNTRAINED_IMAGES, train_images) + SYNFLOW_IMAGES
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,8 @@ def take_over(search: Search, state: Mapping[str, Any]) -> None:
         search.epoch, search.derived = state["epoch"], dict(state["derived"])
         if state["schema"] < SCHEMA:
             search.derived = {name: found for name, found in search.derived.items() if name not in PARTIAL}
+            if search.config.weights.source is not None:  # which earlier versions asked later
+                search.derived["known"] = _known(search, Path(search.config.weights.source))
         search.config = with_sizes(search.initial, state["sizes"])
         search.within, search.paused = Within.restored(state["within"]), state["finalists"]
         search.chunk, search.evaluator.memory = state["limits"]
@@ -122,7 +124,12 @@ def inherit(search: Search, source: Path) -> None:
             )
         search.supernet.load_state_dict(state["supernet"])
     # noted here, so that a run that goes on when its source is gone judges the same ones
-    search.derived["known"] = [spaces.to_text(search.space, arch) for arch in best_known(search.space, source)]
+    search.derived["known"] = _known(search, source)
+
+
+def _known(search: Search, source: Path) -> list[str]:
+    """The texts of what was known to be best for its cost before."""
+    return [spaces.to_text(search.space, arch) for arch in best_known(search.space, source)]
 
 
 def _inherited(identity: Mapping[str, str]) -> dict[str, Any]:

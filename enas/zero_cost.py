@@ -5,7 +5,7 @@ naswot    how differently its ReLUs see different images. Two images on whose si
           Search without Training")
 synflow   sum over all weights of |weight * gradient|, for an input of ones and weights made positive (Tanaka et al.
           2020; as a score of architectures without batch norm, Abdelfattah et al. 2021); here its logarithm, with batch
-          norm by the statistics of the images that naswot sees, which ranks better (README)
+          norm by the statistics of the images that naswot sees
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from enas.kernels import plain_kernels
 from enas.network import Network
 
 RELUS = (torch.ops.aten.relu.default, torch.ops.aten.relu_.default, torch.ops.aten.clamp_min.default)
-# Of those that vote. Synflow tells large networks from small ones, which shared weights underrate, and little else: a
-# whole vote made the ranking worse on one of two tables, half a vote on neither (README).
+# Of those that vote. Synflow tells large networks from small ones, which shared weights underrate, and little else: on
+# one of two tables that helps much, on the other a whole vote does harm, half a vote little of either (README).
 VOTES = {"loss": 1.0, "naswot": 1.0, "synflow": 0.5}
 
 

@@ -20,6 +20,7 @@ from enas.objective import Objective
 from enas.pareto import best_known, front
 from enas.phases import Search
 from enas.runs import RunFolder
+from enas.spaces import Architecture, SearchSpace
 from tests.test_cli import TINY_OPTIONS, enas, fails
 from tests.test_search import assert_same_run, run, tiny
 from tests.toys import random_archs
@@ -41,6 +42,12 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def result(path: Path) -> dict[str, Any]:
     return json.loads((path / "result.json").read_text())  # type: ignore[no-any-return]
+
+
+def on_fronts(space: SearchSpace, run: Path) -> set[Architecture]:
+    """What is best in this run's own archive."""
+    rows = result(run)["archive"]
+    return {spaces.from_text(rows[i]["text"]) for cost in rows[0]["costs"] for i in front(rows, cost)}
 
 
 # ---- the archive and its front
@@ -120,9 +127,17 @@ def test_the_default_folder_and_the_printed_settings(source: Path) -> None:
     again = enas("derive", folder, "--searcher", "reinforce", "--print-config").output
     assert f'source = "{folder}"' in again
     assert "\nepochs = 30\n" in again  # those in which the preset's controller learns: this run had none
+    assert "\nepochs = 1\n" in enas("derive", folder, "--print-config").output  # nothing learns
     space = spaces.build(tiny().space, (1, 8, 8), 10)
     both = best_known(space, folder)  # also what was known to the run that trained the weights
     assert set(best_known(space, source)) < set(both)
+    settings = json.loads((folder / "config.json").read_text())
+    (source.parent / "other").mkdir()  # by now another space's
+    text = {"archive": [{"text": "nasbench201:0-00-000", "costs": {"macs": 1}, "proxy_accuracy": 0.5}]}
+    (source.parent / "other" / "result.json").write_text(json.dumps(text))
+    settings["weights"]["source"] = str(source.parent / "other")
+    (folder / "config.json").write_text(json.dumps(settings))
+    assert set(best_known(space, folder)) == on_fronts(space, folder)
     shutil.rmtree(folder)
 
 

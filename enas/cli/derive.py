@@ -27,7 +27,7 @@ from enas.jobs.training import searching
     "--sweep",
     "swept",
     metavar="COST=N,N,...",
-    help="one search for each of several limits of a cost, in folders below --output; the same command goes on",
+    help="a search for each of several limits of a cost, below --output; with the same --output it goes on",
 )
 @click.option("--profile", help="file of enas profile, by which latencies are predicted (default: the run's)")
 @click.option("--searcher", type=click.Choice(SEARCHERS), help="what proposes architectures (default: the run's)")

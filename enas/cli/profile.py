@@ -151,7 +151,7 @@ def _begun(path: Path, space: SearchSpace, runtime: Runtime, batch_size: int, se
     )
     if theirs != ours:
         raise UserError(f"{path} must be a profile of this space to go on with, but is of another; {INSTEAD}")
-    if found.seed != seed:
+    if found.seed not in (None, seed):
         raise UserError(
             f"{path} must be a profile of --seed {seed} to go on with, but was begun with --seed {found.seed}; give "
             f"that one, or {INSTEAD}"

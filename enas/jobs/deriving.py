@@ -40,7 +40,9 @@ def derived_from(
     for path, words in typed.items():
         if path.startswith(UNHEEDED) and path not in HEEDED:
             raise UserError(f"{words} must be left out: the shared weights of {run} are trained, and it does nothing")
-    run_config = changed(_again(found, run, other_costs))
+    run_config = changed(_again(found, run, other_costs, 1))
+    if run_config.learns:
+        run_config = changed(_again(found, run, other_costs, max(1, _learning_epochs(found, run))))
     check_heeded(typed, run_config)
     run_config = costs_of_retrained(run_config, recipe(run_config))
     config.check(run_config)
@@ -52,11 +54,12 @@ def derived_folder(run: Path, kind: str = "derive") -> Path:
     return run / f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-def _again(found: SearchConfig, run: Path, other_costs: bool) -> SearchConfig:
-    """The run's configuration for a search with its shared weights. other_costs: its limits and targets do not stay."""
+def _again(found: SearchConfig, run: Path, other_costs: bool, epochs: int) -> SearchConfig:
+    """The run's configuration for a search with its shared weights. other_costs: its limits and targets do not stay.
+    epochs: where the user does not say."""
     changes: dict[str, Any] = {
         "budget": None,
-        "epochs": max(1, _learning_epochs(found, run)),
+        "epochs": epochs,
         "weights": {"source": os.path.abspath(run), "sampling": "independent"},
         "controller": {"warmup_epochs": 0},
         "audit": {"networks": 0},

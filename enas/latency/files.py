@@ -92,7 +92,8 @@ def from_json(values: Any) -> Profile:
         batch_size=_whole(values.get("batch_size"), "batch_size"),
         space=_space(values),
         nodes=_nodes(_list(values.get("nodes"), "nodes", MOST_NODES)),
-        seed=_whole(values.get("seed", 0), "seed", LARGEST_SEED, 0),  # which files of earlier versions do not say
+        # which files of earlier versions do not say
+        seed=None if values.get("seed") is None else _whole(values["seed"], "seed", LARGEST_SEED, 0),
         calibration=None if calibration is None else _calibration(_table(calibration, "calibration")),
     )
 

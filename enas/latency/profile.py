@@ -107,7 +107,7 @@ class Profile:
     space: SearchSpace
     nodes: Mapping[NodeShape, Timing]
     calibration: Calibration | None = None
-    seed: int = 0
+    seed: int | None = 0
     source: str = field(default="the profile", compare=False)  # what messages call it
 
     def latency(self, graph: Graph, estimate: Estimate | None = None) -> float:

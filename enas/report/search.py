@@ -143,6 +143,8 @@ def finalists_section(run: Searched) -> Section:
         for rank, finalist in enumerate(finalists)
     ]
     meanings = {**MEANINGS, **({"true_accuracy": SAME_FIGURE} if run.sees_truth else {})}
+    if "synflow" not in keys:  # as earlier versions voted
+        meanings["vote"] = "vote: mean of the ranks by loss and naswot"
     notes = [meanings[key] for key in keys if key in meanings]
     notes = [f"In short: {'; '.join(notes)}."] if notes else []
     trained = any(finalist.get("standalone_accuracy") is not None for finalist in finalists)
