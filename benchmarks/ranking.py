@@ -16,8 +16,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import statistics
-from collections.abc import Iterable, Mapping, Sequence
 from math import comb
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ import numpy as np
 import torch
 from commands import check_settings, enas, scored
 from correlation import Floats, figures, resampled
+from ranking_table import draw, rows
 from timing import earlier
 from zerocost import zero_cost as zero_cost_proxies
 
@@ -36,7 +35,7 @@ from enas.data import load, random_batch
 from enas.effects import Effects
 from enas.errors import UserError
 from enas.jobs.targets import read_result
-from enas.records import finite, student_t
+from enas.records import finite
 from enas.runtime import generator, versions
 from enas.spaces import Architecture
 from enas.tables import TrueAccuracies, load_table
@@ -46,16 +45,7 @@ NAME = re.compile(r"[\w-]+")  # of a recipe, which names a folder
 ZERO_COST_IMAGES = 64
 RANDOM_TRAININGS = 10
 LEAST = 10  # networks whose ranking says something
-FEW = 3  # seeds whose picks are named one by one
 SYNFLOW = {"vote without synflow": 0.0, "vote": VOTES["synflow"], "vote, synflow whole": 1.0}
-COLUMNS = {
-    "tau": "tau",
-    "tau_top_half": "tau, top half",
-    "tau_from_90": "tau, from 90 %",
-    "tau_bands": "tau, 5M-MAC bands",
-    "tau_under_cap": "tau under the cap",
-    "precision_top_percent": "of the top 1 %",
-}
 
 
 @click.command()
@@ -232,93 +222,6 @@ def picked(table: TrueAccuracies, positions: Any, values: Floats, most: float) -
     better = int((others > table.test[pick] + 1e-9).sum())
     arch = spaces.to_text(table.space, table.arch(pick))
     return {"arch": arch, "accuracy": float(table.test[pick]), "rank": better + 1, "macs": int(table.macs[pick])}
-
-
-def rows(report: Mapping[str, Any]) -> list[str]:
-    """The README's table; the rest is in the report."""
-    columns = dict(COLUMNS)
-    if report["cap"] is None:
-        del columns["tau_under_cap"]
-    heads = ["recipe", "score", "networks", "seeds", "PFLOP", "min", *columns.values(), "pick, true % (rank)"]
-    heads += ["pick under the cap"] if report["cap"] is not None else []
-    lines = [f"| {' | '.join(heads)} |", f"|---|---|{'--:|' * (len(heads) - 2)}"]
-    for name, entry in report["recipes"].items():
-        runs = entry["runs"]
-        costs = [f"{mean(run['flops'] for run in runs) / 1e15:.3f}", f"{mean(run['time_s'] for run in runs) / 60:.0f}"]
-        for score in runs[0]["scores"]:
-            lines.append(line(name, score, costs, [run["scores"][score] for run in runs], columns))
-    for name, found in report["predictors"].items():
-        lines.append(line(name, "", ["", ""], [found], columns))
-    lines += gains(report)
-    for key, among in (("chance", "all networks"), ("chance_under_cap", "networks under the cap")):
-        if key in report:
-            figures = {name: f"{100 * value:.2f} %" for name, value in report[key].items()}
-            words = "{mean} on average, {best_of_ten} the best of ten random ones on average, {best} the best"
-            lines.append(f"{among}: {words.format(**figures)}")
-    return lines
-
-
-def gains(report: Mapping[str, Any]) -> list[str]:
-    """By how much what a score picks is better than a random network, whose mean accuracy is known, over the seeds."""
-    lines = []
-    for name, entry in report["recipes"].items():
-        runs = entry["runs"]
-        if len(runs) < 2:
-            continue
-        for kind, key in (("pick", "chance"), ("pick_under_cap", "chance_under_cap")):
-            for score, found in runs[0]["scores"].items():
-                if not found[kind]:
-                    continue
-                above = [100 * (run["scores"][score][kind]["accuracy"] - report[key]["mean"]) for run in runs]
-                half = student_t(len(above) - 1) * statistics.stdev(above) / len(above) ** 0.5
-                words = f"{name}, {score}, {kind.replace('_', ' ')} minus random: {mean(above):+.2f} points"
-                lines.append(
-                    f"{words} (95 %: {mean(above) - half:+.2f} to {mean(above) + half:+.2f}, {len(above)} seeds)"
-                )
-    return lines
-
-
-def line(
-    name: str, score: str, costs: Sequence[str], found: Sequence[Mapping[str, Any]], columns: Iterable[str]
-) -> str:
-    """Means over the seeds, with their standard deviation, or of one seed the bootstrap's error."""
-    cells = [name, score, f"{found[0]['networks']:,}", f"{len(found)}", *costs]
-    for key in columns:
-        if key not in found[0]:  # by a call without a cap
-            cells.append("")
-            continue
-        values = [entry[key] for entry in found]
-        if None in values:  # too few networks for this
-            cells.append("-")
-            continue
-        error = statistics.stdev(values) if len(values) > 1 else found[0]["errors"][key]
-        cells.append(f"{mean(values):.3f} ({error:.3f})")
-    for kind in ("pick", "pick_under_cap"):
-        picks = [entry[kind] for entry in found if entry[kind]]
-        accuracies = [100 * pick["accuracy"] for pick in picks]
-        if len(picks) > FEW:
-            cells.append(f"{mean(accuracies):.2f}, sd {statistics.stdev(accuracies):.2f}")
-        elif picks:
-            cells.append(", ".join(f"{a:.2f} ({pick['rank']})" for a, pick in zip(accuracies, picks, strict=True)))
-    return f"| {' | '.join(cells)} |"
-
-
-def mean(values: Iterable[float]) -> float:
-    return statistics.mean(values)
-
-
-def draw(values: Floats, truth: Floats, title: str, path: Path) -> None:
-    """Proxy against truth."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, panel = pyplot.subplots(figsize=(5, 4), constrained_layout=True)
-    panel.scatter(values, 100 * truth, s=4, alpha=0.4)
-    panel.set(xlabel="score: sum of the effects of choices", ylabel="true test accuracy, %", title=title)
-    panel.set_ylim(bottom=float(np.percentile(100 * truth, 2)))
-    figure.savefig(path, dpi=110)
 
 
 if __name__ == "__main__":

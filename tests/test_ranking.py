@@ -85,6 +85,7 @@ def test_chance_is_the_mean_over_all_choices_of_ten() -> None:
 def test_the_rank_of_a_pick_counts_networks_and_what_is_better_than_chance() -> None:
     """Also those that share an accuracy; the same network under two names counts once."""
     import ranking
+    import ranking_table
 
     space = nasbench_macro()
     archs = all_archs(space)[:6]
@@ -100,7 +101,7 @@ def test_the_rank_of_a_pick_counts_networks_and_what_is_better_than_chance() -> 
     assert (found["accuracy"], found["rank"]) == (0.7, 4)
     assert ranking.picked(table, np.arange(5), scores, 1)["rank"] == 1
     runs = [{"scores": {"loss": {"pick": {"accuracy": a}, "pick_under_cap": None}}} for a in (0.7, 0.8)]
-    (line,) = ranking.gains({"recipes": {"r": {"runs": runs}}, "chance": {"mean": 0.6}})
+    (line,) = ranking_table.gains({"recipes": {"r": {"runs": runs}}, "chance": {"mean": 0.6}})
     assert "+15.00 points" in line and "2 seeds" in line
 
 
