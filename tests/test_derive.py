@@ -198,6 +198,7 @@ def test_training_goes_beyond_the_limit(digits: DataSet, tmp_path: Path) -> None
         (("--limit", "macs=2"), "within 2 MACs"),
         (("--sweep", "macs=1e8,2"), "within 2 MACs"),  # before it searches within the first one
         (("--sweep", "macs=1e8,2", "--limit", "macs=1e6"), "both are of macs"),
+        (("--sweep", "macs=1e8,2", "--print-config"), "--print-config must be given with one limit"),
         (("--set", "weights.lr_max=0.7"), "--set weights.lr_max=0.7 must be left out"),
         (("--set", "evaluations=3"), "must be left out"),
         (("--set", "budget=3m"), "--set budget=3m must be left out"),
