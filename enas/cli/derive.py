@@ -81,9 +81,7 @@ def derive(
     if swept is not None and (cost := parse_sweep(swept)[0]) in (of.partition("=")[0].strip() for of in limits):
         raise UserError(f"--sweep must be of another cost than --limit, but both are of {cost}; leave one out")
     if print_config and swept is not None:
-        raise UserError(
-            "--print-config must be given with one limit, but got --sweep; give one of its limits by --limit"
-        )
+        raise UserError("--print-config must be given with one limit, but got --sweep; give one by --limit")
     if print_config:
         click.echo(options.to_toml(config.to_dict(derived())))
         return
