@@ -22,7 +22,7 @@ from enas.config import Budget, DeriveConfig, SearchConfig, parse_budget
 from enas.data import DataSet, random_batch
 from enas.errors import UserError
 from enas.phases import Search
-from enas.plan import TRAINING_COST, Work, derive_work, epochs_work, sizes, total_work, weight_steps, with_sizes
+from enas.plan import TRAINING_COST, Images, Work, derive_work, epochs_work, sizes, total_work, weight_steps, with_sizes
 from enas.runs import RunFolder
 from enas.runtime import Runtime
 from enas.searchers import Searcher
@@ -59,6 +59,7 @@ class Plan:
     """config: with the budget's sizes; rates: in seconds, as measured; forecast_s: of the whole search."""
 
     config: SearchConfig
+    images: Images
     rates: Rates
     forecast_s: float
 
@@ -73,23 +74,23 @@ def plan(
 ) -> Plan:
     """Measure the speed with throw-away weights and fit the search into its budget, if it has one.
 
-    began: the time.perf_counter() from which a time budget counts (default: now). sized: the sizes are
+    began: the time.perf_counter() from which a time budget images (default: now). sized: the sizes are
     decided already (the run is resumed). Raises UserError where the budget is too small.
     """
     began = time.perf_counter() if began is None else began
     state = Search(config, data, folder, runtime)
     rates = measure(state)
-    counts = len(state.train), len(state.validation)
+    images = state.images
     if config.budget is not None and not sized:
         budget = parse_budget(config.budget)
         if budget.is_time:
             spent = time.perf_counter() - began
-            config = fit(config, budget, rates, *counts, spent=spent)
+            config = fit(config, budget, rates, images, spent=spent)
         else:
-            config = fit(config, budget, operations(state), *counts)
+            config = fit(config, budget, operations(state), images)
     del state
     gc.collect()  # its weights and images would stay for long: keeper and state refer to each other
-    return Plan(config, rates, rates.of(total_work(config, *counts)))
+    return Plan(config, images, rates, rates.of(total_work(config, images)))
 
 
 def measure(state: Search) -> Rates:
@@ -101,7 +102,7 @@ def measure(state: Search) -> Rates:
     probes, rounds = (FEW_PROBES, 1) if config.budget is None else (PROBES, ROUNDS)
     archs = searchers.uniform(state.space, probes, state.draws("forecast"))
     training_batch = random_batch(
-        state.train, config.weights.batch_size, state.data.mean, state.data.std, state.draws("forecast images")
+        state.seen.train, config.weights.batch_size, state.data.mean, state.data.std, state.draws("forecast images")
     )
     scoring_batch = state.validation_batch(config.controller.batch_size, "forecast")
     steps = -(-probes // config.weights.architectures_per_step)
@@ -141,8 +142,7 @@ def fit(
     config: SearchConfig,
     budget: Budget,
     rates: Rates,
-    train_images: int,
-    validation_images: int,
+    images: Images,
     spent: float = 0.0,
 ) -> SearchConfig:
     """The configuration with sizes that fill the budget, of which `spent` is gone already.
@@ -150,18 +150,18 @@ def fit(
     The learning rate falls once over the epochs that there are: restarts would end anywhere in a cycle.
     Raises UserError where the budget is too small for any size.
     """
-    counts, left = (train_images, validation_images), budget.amount - spent
+    left = budget.amount - spent
     if config.weights.schedule == "cosine-restarts":
         config = dataclasses.replace(config, weights=dataclasses.replace(config.weights, schedule="cosine"))
     sized = config
     for scale in DERIVE_SCALES:
         sized = dataclasses.replace(config, derive=_scaled(config.derive, scale))
-        deriving = rates.of(derive_work(sized, *counts))
+        deriving = rates.of(derive_work(sized, images))
         if deriving <= DERIVE_SHARE * budget.amount or scale == DERIVE_SCALES[-1]:
-            sized = _filled(sized, left - deriving, rates, counts)
-            if rates.of(total_work(sized, *counts)) <= left:
+            sized = _filled(sized, left - deriving, rates, images)
+            if rates.of(total_work(sized, images)) <= left:
                 return sized
-    least = 1.1 * (spent + rates.of(total_work(sized, *counts)))
+    least = 1.1 * (spent + rates.of(total_work(sized, images)))
     unit = f"{math.ceil(least)}s" if budget.is_time else f"flops={least:.1e}"
     raise UserError(
         f"the budget must be large enough for {MIN_EPOCHS} short epochs and the choice of an architecture, here "
@@ -169,17 +169,17 @@ def fit(
     )
 
 
-def _filled(config: SearchConfig, room: float, rates: Rates, counts: tuple[int, int]) -> SearchConfig:
+def _filled(config: SearchConfig, room: float, rates: Rates, images: Images) -> SearchConfig:
     """As many epochs as there is room for; shorter ones where it is not enough for the fewest, if need be too much."""
     warmup_share = _warmup_share(config)
 
     def fits(length: SearchConfig, epochs: int) -> bool:
-        return rates.of(epochs_work(resized(length, epochs, warmup_share), 0, epochs, *counts)) <= room
+        return rates.of(epochs_work(resized(length, epochs, warmup_share), 0, epochs, images)) <= room
 
     if not fits(config, MIN_EPOCHS):
         whole = config
-        share = _largest(lambda n: n <= 1000 and fits(_shortened(whole, n / 1000, counts[0]), MIN_EPOCHS), 0)
-        config = _shortened(config, share / 1000, counts[0])
+        share = _largest(lambda n: n <= 1000 and fits(_shortened(whole, n / 1000, images.train), MIN_EPOCHS), 0)
+        config = _shortened(config, share / 1000, images.train)
     return resized(config, _largest(lambda n: fits(config, n), MIN_EPOCHS), warmup_share)
 
 
@@ -209,20 +209,20 @@ def replanned(state: Search, rates: Rates) -> SearchConfig:
     config, share = state.config, _warmup_share(state.initial)
     assert config.budget is not None
     budget_s = parse_budget(config.budget).amount
-    counts = len(state.train), len(state.validation)
+    images = state.images
     factor = (state.elapsed_s - state.overhead_s) / rates.of(state.done)
     warm = state.warmup
     learned = not config.learns or state.epoch > config.controller.warmup_epochs
 
     def rest_s(sized: SearchConfig) -> float:
-        work = epochs_work(sized, state.epoch, sized.epochs, *counts) + derive_work(sized, *counts)
+        work = epochs_work(sized, state.epoch, sized.epochs, images) + derive_work(sized, images)
         return factor * rates.of(work)
 
     if abs(state.elapsed_s + rest_s(config) - budget_s) <= TOLERANCE * budget_s:
         return config
     for scale in DERIVE_SCALES:
         cheaper = dataclasses.replace(config, derive=_scaled(config.derive, scale))
-        if factor * rates.of(derive_work(cheaper, *counts)) <= DERIVE_SHARE * budget_s:
+        if factor * rates.of(derive_work(cheaper, images)) <= DERIVE_SHARE * budget_s:
             break
 
     def sized(epochs: int) -> SearchConfig:

@@ -135,7 +135,7 @@ def _untrained(state: Search, archs: list[Architecture]) -> dict[str, list[float
     """What zero-cost proxies say of each architecture: of weights that follow from the run's seed and its text."""
     done: dict[str, dict[str, float]] = state.derived.setdefault("untrained", {})
     images, _ = random_batch(
-        state.train, UNTRAINED_IMAGES, state.data.mean, state.data.std, state.draws("naswot images")
+        state.seen.train, UNTRAINED_IMAGES, state.data.mean, state.data.std, state.draws("naswot images")
     )
     texts, worth = [spaces.to_text(state.space, arch) for arch in archs], untrained_images(len(state.train))
     for text, arch in zip(texts, archs, strict=True):

@@ -108,7 +108,7 @@ def new_training(
 
 def _train_to(state: Search, place: int, until: int) -> float | None:
     """Validation accuracy of a finalist at the end of epoch `until`; None without training or where it failed."""
-    config, graph = state.config, state.evaluator.graph(spaces.from_json(state.derived["finalists"][place]["arch"]))
+    config, graph = state.config, state.space.graph(spaces.from_json(state.derived["finalists"][place]["arch"]))
     epochs, macs = config.derive.finalist_epochs, cost(graph).macs
     if epochs == 0:
         return None
@@ -122,7 +122,7 @@ def _train_to(state: Search, place: int, until: int) -> float | None:
 
     def after_step(images: int) -> None:
         state.training_macs += TRAINING_COST * images * macs
-        state.report(Work(training=images))
+        state.report(Work(training=images * state.seen.larger))
         state.keeper.tick()
 
     try:
@@ -134,7 +134,7 @@ def _train_to(state: Search, place: int, until: int) -> float | None:
     finally:
         state.finalist = None
     state.evaluator.macs += scores.images * macs
-    state.report(Work(scoring=scores.images))
+    state.report(Work(scoring=scores.images * state.seen.larger))
     if bool(scores.failed.any()):
         return None
     if until < epochs:

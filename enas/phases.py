@@ -21,11 +21,12 @@ from enas.evaluators import SharedWeights
 from enas.interrupts import Keeper, StopRequest
 from enas.limits import limited, objective_of
 from enas.ops import Noise
-from enas.plan import TRAINING_COST, Work, weight_steps
+from enas.plan import TRAINING_COST, Images, Work, weight_steps
 from enas.records import EpochRecord, Record, collapse_warning, difference, mean
 from enas.runs import RunFolder, identity
 from enas.runtime import GIB, Runtime, derived_seed, generator
 from enas.search_checkpoint import Within
+from enas.seen import seen, space_seen
 from enas.spaces import Architecture
 from enas.standalone import Standalone
 from enas.supernet import Supernet
@@ -62,12 +63,14 @@ class Search:
         self.train, self.validation = split(
             data.train, run_config.data.validation_fraction, run_config.data.split_seed, classes=data.classes
         )
-        self.supernet = Supernet(self.whole, generator(seed, "supernet")).to(runtime.device)
+        self.seen = seen(data, self.train, self.validation, run_config.weights.image_size)
+        small = space_seen(self.whole, self.seen)  # for its graphs alone: costs are those of the whole space
+        self.supernet = Supernet(small, generator(seed, "supernet")).to(runtime.device)
         self.optimizer = sgd(self.supernet, run_config.weights)
         self.searcher = searchers.build(self.space, run_config, generator(seed, "searcher"))
         self.curriculum = Curriculum(self)
         self.evaluator = SharedWeights(
-            self.supernet, self.space, runtime, runtime.share_of_memory(run_config.weights.scoring_memory_gib)
+            self.supernet, small, runtime, runtime.share_of_memory(run_config.weights.scoring_memory_gib)
         )
         self.chunk = run_config.weights.architectures_per_step  # architectures trained in one pass
         self.keeper = Keeper(self.save, 60 * run_config.checkpoint_minutes, stop)
@@ -100,6 +103,11 @@ class Search:
         return 2.0 * (self.training_macs + self.evaluator.macs)
 
     @property
+    def images(self) -> Images:
+        """How many images the search trains and judges on."""
+        return Images(len(self.train), len(self.validation), self.seen.larger)
+
+    @property
     def warmup(self) -> bool:
         """Whether this epoch's architectures are uniform and the controller rests."""
         return self.config.learns and self.epoch < self.config.controller.warmup_epochs
@@ -114,7 +122,7 @@ class Search:
         return generator(self.config.seed, purpose)
 
     def macs(self, arch: Architecture) -> int:
-        """Multiply-accumulates of one image."""
+        """Multiply-accumulates of one image as shared weights see it."""
         return cost(self.evaluator.graph(arch)).macs
 
     def model(self, images: Tensor, step: int) -> Iterator[Output]:
@@ -144,7 +152,7 @@ class Search:
             for number in itertools.count():
                 draws = self.draws(f"images/{self.epoch}/{number}")
                 yield from training_batches(
-                    self.train, weights.batch_size, data.augmentation, data.mean, data.std, draws
+                    self.seen.train, weights.batch_size, self.seen.augmentation, data.mean, data.std, draws
                 )
 
         return train_epoch(
@@ -232,16 +240,18 @@ class Search:
 
     def validation_batch(self, size: int, purpose: str) -> tuple[Tensor, Tensor]:
         """Random un-augmented validation images."""
-        return random_batch(self.validation, size, self.data.mean, self.data.std, self.draws(purpose))
+        return random_batch(self.seen.validation, size, self.data.mean, self.data.std, self.draws(purpose))
 
     def validation_batches(self) -> list[Batch]:
         """The whole validation set, the same for everybody."""
-        return list(evaluation_batches(self.validation, self.config.derive.batch_size, self.data.mean, self.data.std))
+        return list(
+            evaluation_batches(self.seen.validation, self.config.derive.batch_size, self.data.mean, self.data.std)
+        )
 
     def validation_part(self, size: int, purpose: str) -> list[Batch]:
         """Random validation images, in batches of about one size; all of them if there are fewer."""
         order = torch.randperm(len(self.validation), generator=self.draws(purpose))
-        part = self.validation.subset(order[:size])
+        part = self.seen.validation.subset(order[:size])
         return list(evaluation_batches(part, self.config.derive.batch_size, self.data.mean, self.data.std))
 
     def advance(self, record: Record) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from enas import halving
 from enas.config import DeriveConfig, SearchConfig
@@ -21,9 +21,23 @@ def untrained_images(train_images: int) -> int:
     return min(UNTRAINED_IMAGES, train_images) + SYNFLOW_IMAGES
 
 
+class Images(NamedTuple):
+    """How many images a search trains and judges on.
+
+    larger: forward passes of an image as shared weights see it that one takes as finalists do (enas/seen.py).
+    """
+
+    train: int
+    validation: int
+    larger: int = 1
+
+
 @dataclass(frozen=True)
 class Work:
-    """Child images (images times architectures) to train on and to score, and controller updates."""
+    """Child images (images times architectures) to train on and to score, and controller updates.
+
+    Images are those that shared weights see: a larger one counts as several.
+    """
 
     training: int = 0
     scoring: int = 0
@@ -68,48 +82,47 @@ def weight_steps(config: SearchConfig, train_images: int) -> int:
     return config.weights.steps or training_steps(train_images, config.weights.batch_size)
 
 
-def epoch_work(config: SearchConfig, epoch: int, train_images: int, validation_images: int) -> Work:
+def epoch_work(config: SearchConfig, epoch: int, images: Images) -> Work:
     """One epoch: weights, controller, comparison with random."""
     weights, controller, derive = config.weights, config.controller, config.derive
-    steps = weight_steps(config, train_images)
-    training = steps * min(weights.batch_size, train_images) * weights.architectures_per_step
-    scoring = 2 * derive.random_per_epoch * min(derive.images_per_epoch, validation_images)
+    steps = weight_steps(config, images.train)
+    training = steps * min(weights.batch_size, images.train) * weights.architectures_per_step
+    scoring = 2 * derive.random_per_epoch * min(derive.images_per_epoch, images.validation)
     rests = not config.learns or epoch < controller.warmup_epochs
     updates = 0 if rests else controller.updates
-    scoring += updates * controller.architectures_per_update * min(controller.batch_size, validation_images)
+    scoring += updates * controller.architectures_per_update * min(controller.batch_size, images.validation)
     return Work(training, scoring, updates)
 
 
-def epochs_work(config: SearchConfig, first: int, end: int, train_images: int, validation_images: int) -> Work:
+def epochs_work(config: SearchConfig, first: int, end: int, images: Images) -> Work:
     """Epochs `first` to `end` - 1; in no time, however many they are."""
     resting = max(0, min(end, config.controller.warmup_epochs) - first)
-    early = epoch_work(config, 0, train_images, validation_images)
-    late = epoch_work(config, config.controller.warmup_epochs, train_images, validation_images)
+    early = epoch_work(config, 0, images)
+    late = epoch_work(config, config.controller.warmup_epochs, images)
     return early * resting + late * (end - first - resting)
 
 
-def derive_work(config: SearchConfig, train_images: int, validation_images: int) -> Work:
+def derive_work(config: SearchConfig, images: Images) -> Work:
     """Scoring many architectures and training the finalists, as planned: it is less where architectures repeat."""
     derive = config.derive
-    scoring = (derive.samples + derive.random) * validation_images
+    scoring = (derive.samples + derive.random) * images.validation
     if derive.criterion == "effects":
-        scoring += derive.effects_from * min(derive.effects_images, validation_images)
-        scoring += derive.finalists * validation_images
+        scoring += derive.effects_from * min(derive.effects_images, images.validation)
+        scoring += derive.finalists * images.validation
     if derive.criterion == "vote":
-        scoring += (derive.samples + derive.random) * untrained_images(train_images)
-    return Work(0, scoring) + finalists_work(derive, train_images, validation_images)
+        scoring += (derive.samples + derive.random) * untrained_images(images.train)
+    return Work(0, scoring) + finalists_work(derive, images)
 
 
-def finalists_work(derive: DeriveConfig, train_images: int, validation_images: int) -> Work:
+def finalists_work(derive: DeriveConfig, images: Images) -> Work:
     """Training the finalists, and scoring each at the end of each of its rungs: less where some fail."""
     if derive.finalist_epochs == 0:
         return Work()
     counts = halving.counts(derive.finalists, derive.rungs, derive.halving_eta)
     epochs = sum(count * span for count, span in zip(counts, halving.spans(derive.rungs), strict=True))
-    return Work(epochs * train_images, sum(counts) * validation_images)
+    return Work(epochs * images.train, sum(counts) * images.validation) * images.larger
 
 
-def total_work(config: SearchConfig, train_images: int, validation_images: int) -> Work:
+def total_work(config: SearchConfig, images: Images) -> Work:
     """A whole search."""
-    sizes = train_images, validation_images
-    return epochs_work(config, 0, config.epochs, *sizes) + derive_work(config, *sizes)
+    return epochs_work(config, 0, config.epochs, images) + derive_work(config, images)

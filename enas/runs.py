@@ -35,6 +35,8 @@ def identity(run_config: SearchConfig | RetrainConfig, images: str, augmentation
     for name in PLACES:
         del settings["data"][name]
     settings.pop("table", None)
+    if settings.get("weights", {}).get("image_size", 0) is None:  # which earlier versions did not have
+        del settings["weights"]["image_size"]
     profile = settings.get("objective", {}).get("profile")
     if profile is not None:
         settings["objective"]["profile"] = checkpoint.fingerprint(Path(profile))

@@ -51,7 +51,7 @@ class ProxyScores:
     def row(self, i: int) -> dict[str, Any]:
         """All that is known of one architecture, as JSON."""
         arch = self.archs[i]
-        counts = cost(self.state.evaluator.graph(arch))
+        counts = cost(self.state.space.graph(arch))
         return {
             "arch": arch.to_json(),
             "text": spaces.to_text(self.state.space, arch),

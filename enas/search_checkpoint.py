@@ -136,4 +136,5 @@ def _inherited(identity: Mapping[str, str]) -> dict[str, Any]:
     """The settings that shared weights depend on after their training."""
     settings, _ = json.JSONDecoder().raw_decode(identity["settings"])  # what follows says how images are augmented
     split = {name: settings["data"][name] for name in SPLIT}
-    return {"data": {**split, "image_size": settings["data"]["image_size"]}, "space": settings["space"]}
+    sizes = {"image_size": settings["data"]["image_size"], "weights.image_size": settings["weights"].get("image_size")}
+    return {"data": {**split, **sizes}, "space": settings["space"]}

@@ -25,7 +25,7 @@ from enas.cost import cost
 from enas.data import DataSet, load
 from enas.errors import UserError
 from enas.phases import Search
-from enas.plan import Work, derive_work, epoch_work, epochs_work, total_work
+from enas.plan import Images, Work, derive_work, epoch_work, epochs_work, total_work
 from enas.runs import RunFolder
 from enas.searching import search
 from tests.test_search import TINY, comparable, tiny
@@ -77,22 +77,22 @@ def test_any_text_is_a_budget_or_refused(text: str) -> None:
 
 # ---- sizes
 
-SIZES = 900, 300  # images to train on and to score on
+SIZES = Images(900, 300)  # images to train on and to score on
 CONFIGS = {f"{name}-{space}": PRESETS[name](space)[0] for name in ("quick", "cpu") for space in ("macro", "micro")}
 DERIVED = ("samples", "random", "finalists", "finalist_epochs")
 each_config = pytest.mark.parametrize("name", CONFIGS)
 
 
 def taken(found: SearchConfig, rates: Rates) -> float:
-    return rates.of(total_work(found, *SIZES))
+    return rates.of(total_work(found, SIZES))
 
 
 def test_epochs_are_added_up_in_one_go() -> None:
     for searcher in ("reinforce", "random"):
         run_config = tiny(f"searcher={searcher}", "epochs=9", "controller.warmup_epochs=4")
         for first, end in ((0, 9), (0, 3), (2, 6), (4, 9), (5, 5), (6, 9), (0, 0)):
-            one_by_one = sum((epoch_work(run_config, epoch, *SIZES) for epoch in range(first, end)), Work())
-            assert epochs_work(run_config, first, end, *SIZES) == one_by_one
+            one_by_one = sum((epoch_work(run_config, epoch, SIZES) for epoch in range(first, end)), Work())
+            assert epochs_work(run_config, first, end, SIZES) == one_by_one
 
 
 @settings(max_examples=80)
@@ -109,12 +109,12 @@ def test_sizes_fill_the_budget_and_never_exceed_it(
     before, rates = CONFIGS[name], Rates(training, training * scoring, update)
     found_budget = Budget(amount, True)
     try:
-        found = fit(dataclasses.replace(before, budget=f"{amount}s"), found_budget, rates, *SIZES)
+        found = fit(dataclasses.replace(before, budget=f"{amount}s"), found_budget, rates, SIZES)
     except UserError as error:
         least = re.search(r"here about (\d+)s, but", str(error))
         assert least is not None and float(least[1]) > amount
         found_budget = Budget(float(least[1]) + 1, True)  # what it asks for is enough
-        found = fit(before, found_budget, rates, *SIZES)
+        found = fit(before, found_budget, rates, SIZES)
     assert taken(found, rates) <= found_budget.amount * (1 + 1e-9)
     if found.weights.steps is None:  # there was room for whole epochs
         assert taken(found, rates) >= 0.8 * found_budget.amount
@@ -138,7 +138,7 @@ def test_short_epochs_use_what_there_is_too(name: str) -> None:
     rates = Rates(1e-3, 2e-4, 0.02)
     whole = dataclasses.replace(CONFIGS[name], epochs=MIN_EPOCHS)
     amounts = [taken(whole, rates) * share for share in (0.5, 0.6, 0.7, 0.8, 0.9)]
-    found = [fit(CONFIGS[name], Budget(amount, True), rates, *SIZES) for amount in amounts]
+    found = [fit(CONFIGS[name], Budget(amount, True), rates, SIZES) for amount in amounts]
     assert any(f.weights.steps is not None for f in found)
     for amount, sized in zip(amounts, found, strict=True):
         assert 0.8 * amount <= taken(sized, rates) <= amount
@@ -148,23 +148,23 @@ def test_short_epochs_use_what_there_is_too(name: str) -> None:
 def test_deriving_keeps_to_its_share_and_no_less(name: str) -> None:
     cheap_epochs = ["weights.steps=1", "controller.updates=1", "controller.batch_size=2", "derive.images_per_epoch=2"]
     rates, before = Rates(1e-3, 2e-4, 0.02), config.from_text(CONFIGS[name], cheap_epochs)
-    whole = rates.of(derive_work(before, *SIZES))
+    whole = rates.of(derive_work(before, SIZES))
     for share in (1.0, 0.85, 0.7, 0.55, 0.45):
         amount = whole * share / DERIVE_SHARE
-        found = fit(before, Budget(amount, True), rates, *SIZES)
-        spent = rates.of(derive_work(found, *SIZES))
+        found = fit(before, Budget(amount, True), rates, SIZES)
+        spent = rates.of(derive_work(found, SIZES))
         assert 0.5 * DERIVE_SHARE * amount < spent <= DERIVE_SHARE * amount
         # the largest that fits: each step is a share of the preset's sizes, not of the step before
         steps = [dataclasses.replace(before, derive=budget._scaled(before.derive, scale)) for scale in DERIVE_SCALES]
-        fitting = next(step for step in steps if rates.of(derive_work(step, *SIZES)) <= DERIVE_SHARE * amount)
-        assert derive_work(found, *SIZES) == derive_work(fitting, *SIZES)
+        fitting = next(step for step in steps if rates.of(derive_work(step, SIZES)) <= DERIVE_SHARE * amount)
+        assert derive_work(found, SIZES) == derive_work(fitting, SIZES)
         parts = [(getattr(found.derive, part), getattr(before.derive, part)) for part in DERIVED]
         assert all(now == then for now, then in parts) == (share == 1.0)
 
 
 def test_a_budget_that_is_as_good_as_none_is_sized_at_once() -> None:
     for amount in (1e12, 1e300):
-        found = fit(CONFIGS["quick-macro"], Budget(amount, False), Rates(1e-3, 1e-4, 0.0), *SIZES)
+        found = fit(CONFIGS["quick-macro"], Budget(amount, False), Rates(1e-3, 1e-4, 0.0), SIZES)
         assert found.epochs > 10**6 and found.derive == CONFIGS["quick-macro"].derive
         assert found.controller.warmup_epochs == pytest.approx(0.4 * found.epochs, rel=1e-6)
 
@@ -174,7 +174,7 @@ def test_too_small_a_budget_is_refused(name: str) -> None:
     for is_time, unit in ((True, "s, but got 1s"), (False, ", but got 1s")):
         run_config = dataclasses.replace(CONFIGS[name], budget="1s")
         with pytest.raises(UserError, match=f"must be large enough for 10 short epochs .*{unit}; give a larger"):
-            fit(run_config, Budget(1.0, is_time), Rates(1.0, 0.1, 1.0), *SIZES)
+            fit(run_config, Budget(1.0, is_time), Rates(1.0, 0.1, 1.0), SIZES)
 
 
 # ---- the search at hand
@@ -216,8 +216,8 @@ def test_a_budget_of_operations_needs_no_clock(
     slow, fast = sized(Rates(1.0, 1.0, 1.0)), sized(Rates(1e-9, 1e-9, 1e-9))
     assert slow == fast != run_config
     state = state_of(digits, tmp_path)
-    rates, sizes = operations(state), (len(state.train), len(state.validation))
-    assert 0.8 * 2e11 <= rates.of(total_work(slow, *sizes)) <= 2e11
+    rates, sizes = operations(state), state.images
+    assert 0.8 * 2e11 <= rates.of(total_work(slow, sizes)) <= 2e11
     assert not folder.path.exists()
 
 
@@ -233,7 +233,7 @@ def test_a_time_budget_counts_from_when_it_was_asked_for(
         planned = plan(run_config, digits, RunFolder(tmp_path / "run"), runtime.start(run_config), began)
         found.append(planned)
         state = state_of(digits, tmp_path)
-        assert planned.forecast_s == rates.of(total_work(planned.config, len(state.train), len(state.validation)))
+        assert planned.forecast_s == rates.of(total_work(planned.config, state.images))
         assert 0.8 * (60 - waited) < planned.forecast_s <= 60 - waited
     # a run that goes on has its sizes
     again = plan(found[0].config, digits, RunFolder(tmp_path / "run"), runtime.start(run_config), sized=True)
@@ -247,20 +247,20 @@ def test_the_number_of_epochs_follows_the_time_that_they_take(
 ) -> None:
     """A machine that is `speed` times as slow as was measured, after `overhead` seconds of preparation."""
     rates = Rates(1e-4, 2e-5, 1e-3)
-    begun = fit(tiny("budget=60s"), Budget(60 - overhead, True), rates, 898, 299)
+    begun = fit(tiny("budget=60s"), Budget(60 - overhead, True), rates, Images(898, 299))
     state = Search(begun, digits, RunFolder(tmp_path), runtime.start(begun))
     state.overhead_s = overhead
-    sizes = len(state.train), len(state.validation)
+    sizes = state.images
     monkeypatch.setattr(Search, "elapsed_s", property(lambda self: self.overhead_s + speed * rates.of(self.done)))
     changes = []
     while state.epoch < state.config.epochs:
-        state.done += epoch_work(begun, state.epoch, *sizes)
+        state.done += epoch_work(begun, state.epoch, sizes)
         state.epoch += 1
         changed = replanned(state, rates)
         changes.append(changed.epochs - state.config.epochs)
         state.config = changed
-    state.done += derive_work(state.config, *sizes)
-    one_epoch = speed * rates.of(epoch_work(begun, begun.epochs, *sizes))
+    state.done += derive_work(state.config, sizes)
+    one_epoch = speed * rates.of(epoch_work(begun, begun.epochs, sizes))
     assert 60 * 0.97 - one_epoch <= state.elapsed_s <= 60 * 1.03 + one_epoch
     if speed == 1.0:
         assert not any(changes) and state.config == begun
@@ -278,7 +278,7 @@ def test_a_machine_that_is_far_too_slow_still_lets_the_controller_learn(
     state = state_of(digits, tmp_path, "budget=60s", "epochs=30", "controller.warmup_epochs=12")
     rates = Rates(1e-4, 2e-5, 1e-3)
     state.epoch = 2
-    state.done = epochs_work(state.config, 0, 2, len(state.train), len(state.validation))
+    state.done = epochs_work(state.config, 0, 2, state.images)
     monkeypatch.setattr(Search, "elapsed_s", property(lambda self: 100 * rates.of(self.done)))
     cut = replanned(state, rates)
     assert (cut.epochs, cut.controller.warmup_epochs) == (3, 2)
@@ -326,7 +326,7 @@ def test_a_search_replans_and_resumes_with_its_new_number_of_epochs(
     """Time is what the cost model says, twice as slow as was measured."""
     rates = Rates(1e-4, 2e-5, 1e-3)
     few = ["derive.samples=2", "derive.random=2", "derive.finalists=1", "weights.batch_size=300"]
-    run_config = fit(tiny("budget=3s", *few), Budget(3.0, True), rates, 898, 299)
+    run_config = fit(tiny("budget=3s", *few), Budget(3.0, True), rates, Images(898, 299))
     monkeypatch.setattr(Search, "elapsed_s", property(lambda self: 2 * rates.of(self.done)))
 
     def go(path: Path, stop_after: int | None = None) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ from enas.finalists import new_training, standing
 from enas.interrupts import Stopped, StopRequest
 from enas.objective import Scores
 from enas.phases import Search
-from enas.plan import Work, finalists_work
+from enas.plan import Images, Work, finalists_work
 from enas.runs import RunFolder
 from enas.searching import search
 from enas.spaces import Architecture
@@ -87,7 +87,7 @@ def test_how_many_train_to_which_rung(count: int, epochs: int, eta: int, first: 
     derive = DeriveConfig(finalists=count, finalist_epochs=epochs, halving_eta=eta, halving_first=first)
     ends = [rung for rung, number in zip(rungs, halving.counts(count, rungs, eta), strict=True) for _ in range(number)]
     epochs_in_all = sum(end - ([0, *rungs][rungs.index(end)]) for end in ends)
-    assert finalists_work(derive, 100, 30) == Work(100 * epochs_in_all, 30 * len(ends))
+    assert finalists_work(derive, Images(100, 30)) == Work(100 * epochs_in_all, 30 * len(ends))
 
 
 def test_who_goes_on() -> None:
@@ -97,7 +97,7 @@ def test_who_goes_on() -> None:
 
 
 def test_no_training_is_no_work() -> None:
-    assert finalists_work(DeriveConfig(finalist_epochs=0, halving_eta=2), 100, 30) == Work()
+    assert finalists_work(DeriveConfig(finalist_epochs=0, halving_eta=2), Images(100, 30)) == Work()
 
 
 # ---- what it starts from
@@ -188,7 +188,7 @@ def test_all_work_is_counted(halved: RunFolder, digits: DataSet, tmp_path: Path)
     began = 0
     for record in search(run_config, digits, folder, runtime.start(run_config), heard.append):
         began = sum(heard) if record.kind == "derive" else began
-    assert sum(heard) - began == finalists_work(run_config.derive, steps, validation).units
+    assert sum(heard) - began == finalists_work(run_config.derive, Images(steps, validation)).units
     assert_same_run(folder, halved)
 
 

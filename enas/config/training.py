@@ -66,6 +66,13 @@ class WeightsConfig(SgdConfig):
         choices=("independent", "fair", "sandwich"),
         option="--sampling",
     )
+    image_size: int | None = setting(
+        None,
+        "side in pixels of the images that shared weights are trained and judge on, at most the search's; costs and "
+        "finalists keep those of the search (default: the search's)",
+        low=4,
+        high=1024,
+    )
     source: str | None = setting(
         None,
         "folder of a search with the same images and space whose shared weights are used as they are, as enas derive "

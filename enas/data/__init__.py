@@ -25,6 +25,7 @@ from enas.data.pipeline import (
     training_images,
     training_steps,
 )
+from enas.data.resize import resize
 from enas.data.sets import Augmentation, DataSet, ImageSet
 from enas.data.splitting import split
 
@@ -42,6 +43,7 @@ __all__ = [
     "normalise",
     "places",
     "random_batch",
+    "resize",
     "split",
     "training_batches",
     "training_images",

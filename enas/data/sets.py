@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -53,6 +53,11 @@ class Augmentation:
     flip: bool  # mirror every other image, left to right
     cutout: int  # side of the blanked square in pixels; 0: none
     trivial_augment: bool = False  # one random operation for each image, before all of these
+
+    def scaled(self, factor: float) -> Augmentation:
+        """The same for images whose sides are so many times as long."""
+        padding, cutout = (round(factor * length) for length in (self.crop_padding, self.cutout))
+        return replace(self, crop_padding=padding, cutout=cutout)
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,13 +30,11 @@ def searching(place: Place[SearchConfig]) -> Ready[SearchConfig]:
     data, folder, runtime = place.images, place.folder, place.runtime
     space = spaces.build(place.config.space, data.input_shape, data.num_classes)
     plan = budget.plan(place.config, data, folder, runtime, place.began, sized=place.resuming)
-    validation = round(len(data.train) * plan.config.data.validation_fraction)
-    sizes = len(data.train) - validation, validation
     planned = plan.config
     if place.resuming:  # the configuration stays the one that the run began with, whatever became of its epochs
         planned = dataclasses.replace(planned, epochs=folder.planned_epochs(planned.epochs))
     epochs = planned.epochs
-    work = total_work(planned, *sizes)
+    work = total_work(planned, plan.images)
     warned = False
 
     def records(on_work: OnWork, on_resume: OnWork, stop: StopRequest) -> Iterator[Record]:
@@ -47,7 +45,7 @@ def searching(place: Place[SearchConfig]) -> Ready[SearchConfig]:
         if isinstance(record, EpochRecord):
             if record.epochs != epochs:  # a time budget asked for more or fewer
                 epochs = record.epochs
-                progress.resize(total_work(dataclasses.replace(plan.config, epochs=epochs), *sizes).units)
+                progress.resize(total_work(dataclasses.replace(plan.config, epochs=epochs), plan.images).units)
             gap = record.controller_minus_random
             loss = f"loss {record.train_loss:.3f} " if math.isfinite(record.train_loss) else ""
             progress.show(
@@ -73,7 +71,7 @@ def searching(place: Place[SearchConfig]) -> Ready[SearchConfig]:
         units=work.units,
         records=records,
         show=show,
-        note=f"budget {given}: {budget.describe(planned, sizes[0])}" if given is not None else None,
+        note=f"budget {given}: {budget.describe(planned, plan.images.train)}" if given is not None else None,
     )
 
 
