@@ -86,6 +86,14 @@ class RunFolder:
         sections = stored if isinstance(stored, dict) else {}
         return "retrain" if "sgd" in sections else "search" if "evaluator" in sections else None
 
+    def check_run(self) -> None:
+        """Raise UserError where the folder holds no run."""
+        if (self.path / CONFIG).is_file():
+            return
+        below = sorted(path.parent.name for path in self.path.glob(f"*/{CONFIG}"))
+        what = f"give one of the runs that it holds: {', '.join(below[:8])}" if below else "check the path"
+        raise UserError(f"{self.path} must be a run folder with a {CONFIG}, but it has none; {what}")
+
     def check_new(self) -> None:
         """Make the folder. Raises UserError where it already holds a run, or where it cannot hold one.
 
@@ -160,8 +168,7 @@ class RunFolder:
 
     def config(self, default: C) -> C:
         """The stored configuration. Raises UserError where the folder holds no run or a broken one."""
-        if not (self.path / CONFIG).is_file():
-            raise UserError(f"{self.path} must be a run folder with a {CONFIG}, but it has none; check the path")
+        self.check_run()
         try:
             stored: C = config.update(default, checkpoint.read_json(self.path / CONFIG))
         except UserError as error:

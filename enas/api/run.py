@@ -26,7 +26,7 @@ from enas.jobs.doing import Job, work
 from enas.jobs.targets import Config, Result, read_result, retrain_base
 from enas.jobs.training import retraining, searching
 from enas.retraining import MODEL, load_model
-from enas.runs import CONFIG, RunFolder
+from enas.runs import RunFolder
 from enas.spaces import Architecture, SearchSpace
 
 if TYPE_CHECKING:
@@ -41,8 +41,7 @@ class Run:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        if not (self.path / CONFIG).is_file():
-            raise UserError(f"{self.path} must be a run folder with a {CONFIG}, but it has none; check the path")
+        RunFolder(self.path).check_run()
 
     @property
     def finished(self) -> bool:
