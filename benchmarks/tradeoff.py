@@ -25,7 +25,7 @@ from commands import check_settings, enas
 
 from enas import searchers, spaces
 from enas.cli.sweep import parse_sweep
-from enas.config import PRESETS, SearchConfig
+from enas.config import PRESETS, SEARCHABLE, SearchConfig
 from enas.errors import UserError
 from enas.graph import signature
 from enas.jobs.targets import read_result
@@ -44,6 +44,7 @@ Job = tuple[str, Path, list[str], Path | None]  # an `enas` command, its folder,
 @click.option("--data", required=True, help="digits, a data set's name, or a folder with train/<class>/*")
 @click.option("--limits", required=True, metavar="COST=N,N,...", help="as for enas derive --sweep")
 @click.option("--preset", default="cpu", type=click.Choice(list(PRESETS)), help="of the search and the retrainings")
+@click.option("--space", type=click.Choice(SEARCHABLE), help="to search (default: the preset's)")
 @click.option("--epochs", default=10, type=click.IntRange(1), help="of the controller, for each limit")
 @click.option("--train-epochs", default=None, type=click.IntRange(1), help="of each training (default: the preset's)")
 @click.option("--seeds", default=3, type=click.IntRange(2), help="trainings of each found network, and of ResNet-20")
@@ -57,6 +58,7 @@ def main(
     data: str,
     limits: str,
     preset: str,
+    space: str | None,
     epochs: int,
     train_epochs: int | None,
     seeds: int,
@@ -75,6 +77,7 @@ def main(
     settings = {
         "data": data,
         "preset": preset,
+        "space": space,
         "limits": limits,
         "epochs": epochs,
         "train_epochs": train_epochs,
@@ -87,7 +90,8 @@ def main(
     check_settings(output, settings)
     sets = [part for assignment in assignments for part in ("--set", assignment)]
     run = output / "search"
-    enas("search", run, ["--preset", preset, "--data", data, "--searcher", "random", *sets])
+    where = [] if space is None else ["--space", space]
+    enas("search", run, ["--preset", preset, *where, "--data", data, "--searcher", "random", *sets])
     threads = ["--set", f"threads={max(1, (os.cpu_count() or 1) // workers)}"]
     learning = ["--searcher", "reinforce", "--epochs", str(epochs), "--device", device, *threads]
     folders = {value: output / "derived" / f"{cost}-{value}" for value in values}

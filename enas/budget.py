@@ -74,7 +74,7 @@ def plan(
 ) -> Plan:
     """Measure the speed with throw-away weights and fit the search into its budget, if it has one.
 
-    began: the time.perf_counter() from which a time budget images (default: now). sized: the sizes are
+    began: the time.perf_counter() from which a time budget counts (default: now). sized: the sizes are
     decided already (the run is resumed). Raises UserError where the budget is too small.
     """
     began = time.perf_counter() if began is None else began
