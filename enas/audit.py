@@ -98,7 +98,7 @@ class Audit:
     @property
     def _training_each(self) -> int:
         images = training_images(len(self.state.train), self.training.sgd.batch_size)
-        return TRAINING_COST * self.training.epochs * images * self.state.seen.larger
+        return round(TRAINING_COST * self.training.epochs * images * self.state.images.larger)
 
     def run(self, on_work: OnWork = lambda units: None) -> dict[str, Any]:
         """The report, as JSON. on_work hears of finished work, and several times a second of 0: a chance to raise.
@@ -147,7 +147,7 @@ class Audit:
                 state.space, self.training, state.data, train, validation, runtime, seed, folder, gives_up=False
             ) as evaluator,
         ):
-            scores = evaluator.score(archs, lambda images: done(TRAINING_COST * images * state.seen.larger))
+            scores = evaluator.score(archs, lambda images: done(round(TRAINING_COST * images * state.images.larger)))
             self.flops += sum(evaluator.flops(arch) for arch in archs)
         accuracy: list[float] = scores.accuracy.tolist()
         return accuracy

@@ -122,7 +122,7 @@ def _train_to(state: Search, place: int, until: int) -> float | None:
 
     def after_step(images: int) -> None:
         state.training_macs += TRAINING_COST * images * macs
-        state.report(Work(training=images * state.seen.larger))
+        state.report(Work(training=images) * state.images.larger)
         state.keeper.tick()
 
     try:
@@ -134,7 +134,7 @@ def _train_to(state: Search, place: int, until: int) -> float | None:
     finally:
         state.finalist = None
     state.evaluator.macs += scores.images * macs
-    state.report(Work(scoring=scores.images * state.seen.larger))
+    state.report(Work(scoring=scores.images) * state.images.larger)
     if bool(scores.failed.any()):
         return None
     if until < epochs:

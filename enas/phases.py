@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ from enas.records import EpochRecord, Record, collapse_warning, difference, mean
 from enas.runs import RunFolder, identity
 from enas.runtime import GIB, Runtime, derived_seed, generator
 from enas.search_checkpoint import Within
-from enas.seen import seen, space_seen
+from enas.seen import larger, seen
 from enas.spaces import Architecture
 from enas.standalone import Standalone
 from enas.supernet import Supernet
@@ -64,13 +65,16 @@ class Search:
             data.train, run_config.data.validation_fraction, run_config.data.split_seed, classes=data.classes
         )
         self.seen = seen(data, self.train, self.validation, run_config.weights.image_size)
-        small = space_seen(self.whole, self.seen)  # for its graphs alone: costs are those of the whole space
-        self.supernet = Supernet(small, generator(seed, "supernet")).to(runtime.device)
+        self.supernet = Supernet(self.whole, generator(seed, "supernet")).to(runtime.device)
         self.optimizer = sgd(self.supernet, run_config.weights)
         self.searcher = searchers.build(self.space, run_config, generator(seed, "searcher"))
         self.curriculum = Curriculum(self)
         self.evaluator = SharedWeights(
-            self.supernet, small, runtime, runtime.share_of_memory(run_config.weights.scoring_memory_gib)
+            self.supernet,
+            self.space,
+            runtime,
+            runtime.share_of_memory(run_config.weights.scoring_memory_gib),
+            self.seen.shape,
         )
         self.chunk = run_config.weights.architectures_per_step  # architectures trained in one pass
         self.keeper = Keeper(self.save, 60 * run_config.checkpoint_minutes, stop)
@@ -102,10 +106,10 @@ class Search:
         """Floating-point operations of all training and scoring so far: two for each multiply-accumulate."""
         return 2.0 * (self.training_macs + self.evaluator.macs)
 
-    @property
+    @functools.cached_property
     def images(self) -> Images:
         """How many images the search trains and judges on."""
-        return Images(len(self.train), len(self.validation), self.seen.larger)
+        return Images(len(self.train), len(self.validation), larger(self.whole, self.seen.shape))
 
     @property
     def warmup(self) -> bool:

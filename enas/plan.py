@@ -29,7 +29,7 @@ class Images(NamedTuple):
 
     train: int
     validation: int
-    larger: int = 1
+    larger: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class Work:
     def __add__(self, other: Work) -> Work:
         return Work(self.training + other.training, self.scoring + other.scoring, self.updates + other.updates)
 
-    def __mul__(self, times: int) -> Work:
-        return Work(self.training * times, self.scoring * times, self.updates * times)
+    def __mul__(self, times: float) -> Work:
+        return Work(*(round(times * count) for count in (self.training, self.scoring, self.updates)))
 
 
 def sizes(config: SearchConfig) -> dict[str, Any]:

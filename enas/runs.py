@@ -23,6 +23,7 @@ STEPS = "steps.json"  # beside the configuration of a command that does several 
 STEPS_SCHEMA = 1
 PLACES = ("name", "folder")  # settings of the data that say where images lie, which may change
 FREE_BYTES = 64 * 2**20  # what a run may need before anybody notices a full disk
+MOST_NAMED = 8  # runs in a message
 C = TypeVar("C", SearchConfig, RetrainConfig)
 
 
@@ -90,8 +91,10 @@ class RunFolder:
         """Raise UserError where the folder holds no run."""
         if (self.path / CONFIG).is_file():
             return
-        below = sorted(path.parent.name for path in self.path.glob(f"*/{CONFIG}"))
-        what = f"give one of the runs that it holds: {', '.join(below[:8])}" if below else "check the path"
+        below = [path for path in sorted(self.path.glob("*")) if RunFolder(path).kind]
+        more = f" and {len(below) - MOST_NAMED} more" if len(below) > MOST_NAMED else ""
+        names = ", ".join(map(str, below[:MOST_NAMED])) + more
+        what = f"give one of the runs that it holds: {names}" if below else "check the path"
         raise UserError(f"{self.path} must be a run folder with a {CONFIG}, but it has none; {what}")
 
     def check_new(self) -> None:

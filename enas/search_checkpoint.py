@@ -120,7 +120,7 @@ def inherit(search: Search, source: Path) -> None:
         if different:
             raise UserError(
                 f"{source} must have searched the same space with the same split of the images, but its settings of "
-                f"{' and '.join(different)} are others; leave those out"
+                f"{' and '.join(different)} are others; use enas derive, which takes them over"
             )
         search.supernet.load_state_dict(state["supernet"])
     # noted here, so that a run that goes on when its source is gone judges the same ones
@@ -136,5 +136,8 @@ def _inherited(identity: Mapping[str, str]) -> dict[str, Any]:
     """The settings that shared weights depend on after their training."""
     settings, _ = json.JSONDecoder().raw_decode(identity["settings"])  # what follows says how images are augmented
     split = {name: settings["data"][name] for name in SPLIT}
-    sizes = {"image_size": settings["data"]["image_size"], "weights.image_size": settings["weights"].get("image_size")}
-    return {"data": {**split, **sizes}, "space": settings["space"]}
+    return {
+        "data": {**split, "image_size": settings["data"]["image_size"]},
+        "weights.image_size": settings["weights"].get("image_size"),
+        "space": settings["space"],
+    }

@@ -1,30 +1,36 @@
 """The images as shared weights see them: those of the search, or smaller ones, which train several times as fast.
 
-Costs of architectures and the training of finalists are of the images' own size.
+Costs of architectures and the training of finalists are of the images' own size, and so are the weights: a network for
+smaller images is the same network.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from enas import spaces
+from enas import searchers
+from enas.cost import cost
 from enas.data import Augmentation, DataSet, ImageSet, resize
 from enas.errors import UserError
-from enas.graph import Shape
+from enas.graph import Graph, Shape
+from enas.ops.layers import stride_between
+from enas.runtime import generator
 from enas.spaces import SearchSpace
+
+COMPARED = 16  # uniform architectures whose operations are counted at both sizes
 
 
 @dataclass(frozen=True)
 class Seen:
-    """larger: forward passes of one of these images that one of the search's own takes, about."""
+    """shape: (C, H, W) of one image."""
 
     train: ImageSet
     validation: ImageSet
-    shape: Shape  # (C, H, W) of one image
+    shape: Shape
     augmentation: Augmentation
-    larger: int
 
 
 def seen(data: DataSet, train: ImageSet, validation: ImageSet, size: int | None) -> Seen:
@@ -33,32 +39,51 @@ def seen(data: DataSet, train: ImageSet, validation: ImageSet, size: int | None)
     Random crops shift by the same share of the image, and what cutout blanks is the same share of it. Raises UserError
     where images are smaller than that.
     """
-    channels, height, width = data.input_shape
+    channels, height, _ = data.input_shape
     if size is None or size == height:
-        return Seen(train, validation, data.input_shape, data.augmentation, 1)
+        return Seen(train, validation, data.input_shape, data.augmentation)
     if size > height:
         raise UserError(
             f"weights.image_size must be at most the images' {height} pixels, but got {size}; give a smaller number, "
             "or a larger --image-size"
         )
     shrunk = [ImageSet(_shrunk(part.images, size), part.labels) for part in (train, validation)]
-    augmentation = data.augmentation.scaled(size / height)
-    return Seen(shrunk[0], shrunk[1], (channels, size, size), augmentation, round((height / size) ** 2))
-
-
-def space_seen(space: SearchSpace, images: Seen) -> SearchSpace:
-    """The search space for such images. Raises UserError where it has other decisions then."""
-    if images.shape == space.input_shape:
-        return space
-    small = spaces.build(space.options, images.shape, space.num_classes)
-    if small.decisions != space.decisions:
-        raise UserError(
-            f"{space.name} must have the same decisions for images of {images.shape[1]} pixels, which "
-            f"weights.image_size asks for, as for those of {space.input_shape[1]}, but it has others; leave it out"
-        )
-    return small
+    return Seen(shrunk[0], shrunk[1], (channels, size, size), data.augmentation.scaled(size / height))
 
 
 def _shrunk(images: Tensor, size: int) -> Tensor:
     """On the CPU, where bytes stay bytes."""
     return resize(images.cpu(), size).to(images.device)
+
+
+def resized(graph: Graph, shape: Shape) -> Graph:
+    """The same network on images of `shape`: each operation keeps its stride, by which it divides, rounding up.
+
+    What enlarges its input, with zeros, does so to what has become of images of that size. Raises UserError where no
+    pixel is left before all of them become one.
+    """
+    if graph.nodes[0].shape == shape:
+        return graph
+    nodes = [dataclasses.replace(graph.nodes[0], shape=shape)]
+    known = {graph.nodes[0].shape[1:]: shape[1:]}  # what has become of each size
+    for node in graph.nodes[1:]:
+        inputs = tuple(nodes[i].shape for i in node.inputs)
+        stride = stride_between(node.in_shapes[0], node.shape)
+        height, width = known[node.shape[1:]] if node.shape[1] > node.in_shapes[0][1] else inputs[0][1:]
+        if height < stride and node.shape[1] > 1:
+            raise UserError(
+                f"weights.image_size must leave a pixel after every halving of the network, but {shape[1]} is too "
+                "small; give a larger one"
+            )
+        height, width = -(-height // stride), -(-width // stride)
+        known[node.shape[1:]] = height, width
+        nodes.append(dataclasses.replace(node, in_shapes=inputs, shape=(node.shape[0], height, width)))
+    return Graph(tuple(nodes), graph.auxiliary)
+
+
+def larger(space: SearchSpace, shape: Shape) -> float:
+    """Forward passes of an image of `shape` that one of the space's own size takes, by multiply-accumulates."""
+    if shape == space.input_shape:
+        return 1.0
+    graphs = [space.graph(arch) for arch in searchers.uniform(space, COMPARED, generator(0, "sizes"))]
+    return sum(cost(graph).macs for graph in graphs) / sum(cost(resized(graph, shape)).macs for graph in graphs)

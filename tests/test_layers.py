@@ -39,7 +39,7 @@ LEVELS = (
         "pareto",
     ),
     ("supernet", "network", "searchers"),
-    ("training", "standalone", "zero_cost", "latency", "limits"),
+    ("training", "standalone", "zero_cost", "latency", "limits", "seen"),
     ("evaluators",),
     (
         "search_checkpoint",

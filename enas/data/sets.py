@@ -56,7 +56,9 @@ class Augmentation:
 
     def scaled(self, factor: float) -> Augmentation:
         """The same for images whose sides are so many times as long."""
-        padding, cutout = (round(factor * length) for length in (self.crop_padding, self.cutout))
+        padding, cutout = (
+            max(1, round(factor * length)) if length else 0 for length in (self.crop_padding, self.cutout)
+        )
         return replace(self, crop_padding=padding, cutout=cutout)
 
 

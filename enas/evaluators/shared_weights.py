@@ -10,10 +10,11 @@ import torch
 
 from enas.cost import cost
 from enas.errors import UserError
-from enas.graph import Graph, MergedGraph, merge
+from enas.graph import Graph, MergedGraph, Shape, merge
 from enas.objective import Scores
 from enas.parallel import run_jobs
 from enas.runtime import GIB, Runtime
+from enas.seen import resized
 from enas.spaces import Architecture, SearchSpace
 from enas.supernet import Supernet, concat_below
 from enas.training import Batch, evaluate
@@ -39,10 +40,21 @@ class SharedWeights:
     macs: multiply-accumulates of all passes so far, as if no two architectures shared any.
     """
 
-    def __init__(self, supernet: Supernet, space: SearchSpace, runtime: Runtime, memory: int = 2 * GIB) -> None:
+    def __init__(
+        self,
+        supernet: Supernet,
+        space: SearchSpace,
+        runtime: Runtime,
+        memory: int = 2 * GIB,
+        shape: Shape | None = None,
+    ) -> None:
+        """shape: of one image, if not the space's."""
         self.supernet, self.runtime, self.memory = supernet, runtime, memory
         self.macs = 0
-        self.graph: Callable[[Architecture], Graph] = functools.lru_cache(maxsize=4096)(space.graph)
+        shape = space.input_shape if shape is None else shape
+        self.graph: Callable[[Architecture], Graph] = functools.lru_cache(maxsize=4096)(
+            lambda arch: resized(space.graph(arch), shape)
+        )
 
     def score(
         self,

@@ -65,7 +65,7 @@ def searching(place: Place[SearchConfig]) -> Ready[SearchConfig]:
         config=plan.config,
         space=space,
         name="search",
-        headline=f"{space.name}: {spaces.size(space):.2g} architectures",
+        headline=f"{space.name}: {spaces.size(space):.2g} architectures{_seen(plan.config)}",
         extent=f"{epochs} epochs",
         forecast_s=plan.rates.of(work),
         units=work.units,
@@ -73,6 +73,11 @@ def searching(place: Place[SearchConfig]) -> Ready[SearchConfig]:
         show=show,
         note=f"budget {given}: {budget.describe(planned, plan.images.train)}" if given is not None else None,
     )
+
+
+def _seen(run_config: SearchConfig) -> str:
+    size = run_config.weights.image_size
+    return "" if size is None else f", shared weights on {size}x{size}"
 
 
 def retraining(place: Place[RetrainConfig]) -> Ready[RetrainConfig]:
