@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from commands import check_settings, enas
+from commands import check_settings, enas, scored
 
 from enas import searchers, spaces
+from enas.audit import LEAST, rank_correlation
 from enas.cli.sweep import parse_sweep
 from enas.config import PRESETS, SEARCHABLE, SearchConfig
 from enas.errors import UserError
@@ -114,6 +115,7 @@ def main(
         "search": {key: read_result(run).values[key] for key in ("elapsed_s", "flops")},
         "cost": cost,
         "rows": rows,
+        "ranking": ranking(run, read_result(run).space, rows),
         "resnet20": [network(tested[pair]) for pair in wanted[REFERENCE]],
     }
     (output / "tradeoff.json").write_text(json.dumps(report, indent=2) + "\n")
@@ -180,6 +182,17 @@ def described(cost: str, value: str, result: Any, wanted: dict[str, Any], tested
     }
 
 
+def ranking(run: Path, space: spaces.SearchSpace, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """How the shared weights' loss, and costs, rank all random networks by their test accuracies; of a few nothing."""
+    networks = list({each["text"]: each for row in rows for each in row["random"]}.values())
+    loss = scored(run, space, [spaces.parse(space, each["text"]) for each in networks])["proxy_loss"]
+    scores = {"loss": [-value for value in loss]} | {c: [each[c] for each in networks] for c in ("params", "macs")}
+    truth = [each["test_accuracy"] for each in networks]
+    enough = len(networks) >= LEAST
+    taus = {name: asdict(rank_correlation(values, truth)) for name, values in scores.items() if enough}
+    return {"networks": len(networks), "tau": taus}
+
+
 def table(report: dict[str, Any]) -> list[str]:
     """The README's rows."""
     heads = [f"{report['cost']} at most", "found", "parameters", "test % (sd)", "random within it: test % (sd)"]
@@ -192,7 +205,11 @@ def table(report: dict[str, Any]) -> list[str]:
         cells += [spread(row["found"]), spread(row["random"]), f"{100 * best:.2f}"]
         cells.append(f"{100 * gap['mean']:+.2f} ({100 * gap['low']:+.2f} to {100 * gap['high']:+.2f})")
         lines.append(f"| {' | '.join(cells)} |")
-    drawn = report["resnet20"]
+    drawn, taus = report["resnet20"], report["ranking"]["tau"]
+    known = {name: tau for name, tau in taus.items() if tau["tau"] is not None}
+    words = [f"{name} {tau['tau']:.2f} ({tau['low']:.2f} to {tau['high']:.2f})" for name, tau in known.items()]
+    if words:
+        lines.append(f"Kendall's tau among the {report['ranking']['networks']} random networks: {', '.join(words)}")
     if drawn:
         lines.append(f"ResNet-20: {drawn[0]['macs']:,} MACs, {drawn[0]['params']:,} parameters, {spread(drawn)}")
     return lines

@@ -41,12 +41,18 @@ def test_a_row_compares_means() -> None:
         "random": tested(0.5, 0.7, 0.6),
         "found_minus_random": {"mean": 0.25, "low": 0.1, "high": 0.4},
     }
-    heads, _, line, drawn = tradeoff.table({"cost": "latency_ms", "rows": [row], "resnet20": tested(0.9, 0.92)})
+    taus = {"loss": {"tau": 0.4, "low": 0.1, "high": 0.7}, "macs": {"tau": None, "low": None, "high": None}}
+    ranking = {"networks": 15, "tau": taus}
+    report = {"cost": "latency_ms", "rows": [row], "ranking": ranking, "resnet20": tested(0.9, 0.92)}
+    heads, _, line, ranks, drawn = tradeoff.table(report)
     assert heads.startswith("| latency_ms at most | found |")
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells[:4] == ["1.5", "1.25", "10", "85.00 (7.07), n = 2"]
     assert cells[4:] == ["60.00 (10.00), n = 3", "70.00", "+25.00 (+10.00 to +40.00)"]
+    assert ranks == "Kendall's tau among the 15 random networks: loss 0.40 (0.10 to 0.70)"
     assert "91.00 (1.41), n = 2" in drawn
+    few = {**report, "ranking": {"networks": 4, "tau": {}}}
+    assert tradeoff.table(few) == [heads, tradeoff.table(report)[1], line, drawn]
 
 
 def texts(space: spaces.SearchSpace) -> list[str]:
