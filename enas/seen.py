@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from enas import searchers
+from enas.config import check_image_size
 from enas.cost import cost
 from enas.data import Augmentation, DataSet, ImageSet, resize
 from enas.errors import UserError
@@ -42,11 +43,7 @@ def seen(data: DataSet, train: ImageSet, validation: ImageSet, size: int | None)
     channels, height, _ = data.input_shape
     if size is None or size == height:
         return Seen(train, validation, data.input_shape, data.augmentation)
-    if size > height:
-        raise UserError(
-            f"weights.image_size must be at most the images' {height} pixels, but got {size}; give a smaller number, "
-            "or a larger --image-size"
-        )
+    check_image_size(size, height)
     shrunk = [ImageSet(_shrunk(part.images, size), part.labels) for part in (train, validation)]
     return Seen(shrunk[0], shrunk[1], (channels, size, size), data.augmentation.scaled(size / height))
 

@@ -79,7 +79,9 @@ def test_smaller_images(larger: DataSet) -> None:
 
 def test_larger_images_are_none(larger: DataSet, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="image_size must be at most the images' 16 pixels, but got 17"):
-        run(tmp_path / "run", larger, wide("weights.image_size=17"))
+        run(tmp_path / "run", larger, tiny("data.cutout=4", "weights.image_size=17"))
+    with pytest.raises(UserError, match="image_size must be at most the images' 16 pixels, but got 17"):
+        config.check(wide("weights.image_size=17"))  # before any image is read
 
 
 def test_scores_are_of_small_images_and_costs_of_large_ones(small_run: RunFolder, larger: DataSet) -> None:

@@ -104,6 +104,7 @@ def check(config: SearchConfig | RetrainConfig) -> None:
         _check_costs(config)
         _check_source(config)
         _check_sampling(config)
+        check_image_size(config.weights.image_size, config.data.image_size)
         _check_audit(config)
         _check_finalists(config)
     if isinstance(config, SearchConfig) and config.budget is not None:
@@ -177,6 +178,15 @@ def _check_source(config: SearchConfig) -> None:
         raise UserError(
             "the shared weights of weights.source are trained already, so nothing is left to sample for, but "
             f"weights.sampling is {config.weights.sampling}; leave it out"
+        )
+
+
+def check_image_size(seen: int | None, own: int | None) -> None:
+    """Raise UserError where shared weights are to see larger images than there are. None: not known."""
+    if seen is not None and own is not None and seen > own:
+        raise UserError(
+            f"weights.image_size must be at most the images' {own} pixels, but got {seen}; give a smaller number, or a "
+            "larger --image-size"
         )
 
 
