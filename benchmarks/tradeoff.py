@@ -235,7 +235,10 @@ def draw(report: dict[str, Any], path: Path) -> None:
         accuracies = [[100 * each["test_accuracy"] for each in group] for group in groups]
         means, errors = [statistics.mean(values) for values in accuracies], [statistics.stdev(v) for v in accuracies]
         axes.errorbar([group[0]["macs"] / 1e6 for group in groups], means, errors, marker="o", capsize=3, label=name)
-    axes.set(xscale="log", xlabel="million multiply-accumulates", ylabel="test accuracy, %")
+    axes.set(xscale="log")
+    for formats in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        formats("{x:g}")  # and not powers of ten: all lie within one
+    axes.set(xlabel="million multiply-accumulates", ylabel="test accuracy, %")
     axes.legend(frameon=False)
     figure.savefig(path, dpi=130)
 
