@@ -112,7 +112,7 @@ def _train_to(state: Search, place: int, until: int) -> float | None:
     epochs, macs = config.derive.finalist_epochs, cost(graph).macs
     if epochs == 0:
         return None
-    supernet = state.supernet if config.derive.finalist_weights == "inherited" else None
+    supernet = state.shared if config.derive.finalist_weights == "inherited" else None
     training = new_training(
         graph, state.data, state.train, config.weights, epochs, config.seed, state.runtime, supernet
     )

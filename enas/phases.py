@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from enas import checkpoint, search_checkpoint, searchers, spaces
+from enas.averaging import Average
 from enas.config import SearchConfig
 from enas.cost import cost
 from enas.curriculum import Curriculum
@@ -66,11 +67,13 @@ class Search:
         )
         self.seen = seen(data, self.train, self.validation, run_config.weights.image_size)
         self.supernet = Supernet(self.whole, generator(seed, "supernet")).to(runtime.device)
+        decay = run_config.weights.ema_decay
+        self.average = Average(self.supernet, decay) if decay else None
         self.optimizer = sgd(self.supernet, run_config.weights)
         self.searcher = searchers.build(self.space, run_config, generator(seed, "searcher"))
         self.curriculum = Curriculum(self)
         self.evaluator = SharedWeights(
-            self.supernet,
+            self.shared,
             self.space,
             runtime,
             runtime.share_of_memory(run_config.weights.scoring_memory_gib),
@@ -105,6 +108,11 @@ class Search:
     def flops(self) -> float:
         """Floating-point operations of all training and scoring so far: two for each multiply-accumulate."""
         return 2.0 * (self.training_macs + self.evaluator.macs)
+
+    @property
+    def shared(self) -> Supernet:
+        """The weights that judge: those that are trained, or their average."""
+        return self.supernet if self.average is None else self.average.module
 
     @functools.cached_property
     def images(self) -> Images:
@@ -149,6 +157,8 @@ class Search:
         weights, data, first = self.config.weights, self.data, self.within.weights.step
 
         def after_step(child_images: int) -> None:
+            if self.average is not None:
+                self.average.update(self.supernet, self.epoch * self.steps + self.within.weights.step)
             self.report(Work(training=child_images))
             self.keeper.tick()
 

@@ -23,6 +23,7 @@ STEPS = "steps.json"  # beside the configuration of a command that does several 
 STEPS_SCHEMA = 1
 PLACES = ("name", "folder")  # settings of the data that say where images lie, which may change
 FREE_BYTES = 64 * 2**20  # what a run may need before anybody notices a full disk
+NEWER = ("image_size", "ema_decay")  # settings of shared weights that runs of earlier versions do not name
 MOST_NAMED = 8  # runs in a message
 C = TypeVar("C", SearchConfig, RetrainConfig)
 
@@ -36,8 +37,9 @@ def identity(run_config: SearchConfig | RetrainConfig, images: str, augmentation
     for name in PLACES:
         del settings["data"][name]
     settings.pop("table", None)
-    if settings.get("weights", {}).get("image_size", 0) is None:  # which earlier versions did not have
-        del settings["weights"]["image_size"]
+    for name in NEWER:
+        if not settings.get("weights", {}).get(name, True):
+            del settings["weights"][name]
     profile = settings.get("objective", {}).get("profile")
     if profile is not None:
         settings["objective"]["profile"] = checkpoint.fingerprint(Path(profile))

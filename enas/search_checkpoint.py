@@ -12,7 +12,7 @@ from enas import checkpoint, spaces
 from enas.errors import UserError
 from enas.pareto import best_known
 from enas.plan import Work, sizes, with_sizes
-from enas.runs import RunFolder, check_identity
+from enas.runs import NEWER, RunFolder, check_identity
 from enas.searchers import Told
 from enas.training import EpochState, EpochStats
 
@@ -64,6 +64,7 @@ def state_of(search: Search) -> dict[str, Any]:
         "elapsed_s": search.elapsed_s,
         "overhead_s": search.overhead_s,
         "supernet": search.supernet.state_dict(),
+        "average": None if search.average is None else search.average.module.state_dict(),
         "optimizer": search.optimizer.state_dict(),
         "searcher": search.searcher.state_dict(),
     }
@@ -85,7 +86,7 @@ def take_over(search: Search, state: Mapping[str, Any]) -> None:
     with checkpoint.taking_over(path):
         if state["schema"] not in READABLE:
             raise ValueError("schema")
-        search.supernet.load_state_dict(state["supernet"])
+        _take_weights(search, state)
         search.optimizer.load_state_dict(state["optimizer"])
         search.searcher.load_state_dict(state["searcher"])
         search.epoch, search.derived = state["epoch"], dict(state["derived"])
@@ -99,6 +100,12 @@ def take_over(search: Search, state: Mapping[str, Any]) -> None:
         search.training_macs, search.evaluator.macs = state["macs"]
         search.num_records, search.elapsed_before_s = state["num_records"], state["elapsed_s"]
         search.overhead_s, search.done = state["overhead_s"], Work(**state["done"])
+
+
+def _take_weights(search: Search, state: Mapping[str, Any]) -> None:
+    search.supernet.load_state_dict(state["supernet"])
+    if search.average is not None:
+        search.average.module.load_state_dict(state["average"])
 
 
 def inherit(search: Search, source: Path) -> None:
@@ -122,7 +129,7 @@ def inherit(search: Search, source: Path) -> None:
                 f"{source} must have searched the same space with the same split of the images, but its settings of "
                 f"{' and '.join(different)} are others; use enas derive, which takes them over"
             )
-        search.supernet.load_state_dict(state["supernet"])
+        _take_weights(search, state)
     # noted here, so that a run that goes on when its source is gone judges the same ones
     search.derived["known"] = _known(search, source)
 
@@ -138,6 +145,6 @@ def _inherited(identity: Mapping[str, str]) -> dict[str, Any]:
     split = {name: settings["data"][name] for name in SPLIT}
     return {
         "data": {**split, "image_size": settings["data"]["image_size"]},
-        "weights.image_size": settings["weights"].get("image_size"),
+        **{f"weights.{name}": settings["weights"].get(name) for name in NEWER},
         "space": settings["space"],
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
@@ -10,6 +9,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
+from enas.averaging import Average
 from enas.config import StandaloneConfig
 from enas.data import (
     DataSet,
@@ -57,7 +57,7 @@ class Standalone:
             _auxiliary(graph, data.num_classes, seed).to(runtime.device) if config.auxiliary_weight else None
         )
         self.optimizer = sgd(nn.ModuleList([self.network] + ([self.auxiliary] if self.auxiliary else [])), config)
-        self.average = copy.deepcopy(self.network) if config.ema_decay else None
+        self.average = Average(self.network, config.ema_decay) if config.ema_decay else None
         self.epoch = 0
         self.state = EpochState()  # of the epoch at hand
 
@@ -79,7 +79,8 @@ class Standalone:
         """Train for the next epoch of the schedule, or for the rest of one that was interrupted."""
 
         def after_step(child_images: int) -> None:
-            self._update_average()
+            if self.average is not None:
+                self.average.update(self.network, self.epoch * self.steps + self.state.step)
             on_step(child_images)
 
         self.network.train()
@@ -110,18 +111,6 @@ class Standalone:
         auxiliary = self.auxiliary(features) if self.auxiliary is not None else None
         yield Output(logits[None], auxiliary=auxiliary)
 
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        """Move the average of weights and running statistics towards the network's."""
-        if self.average is None:
-            return
-        done = self.epoch * self.steps + self.state.step
-        # a short training must not end with an average of mostly its first steps
-        decay = min(self.config.ema_decay, (1 + done) / (10 + done))
-        pairs = zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True)
-        averages, present = zip(*pairs, strict=True)
-        torch._foreach_lerp_(averages, present, 1 - decay)
-
     def score(self, images: ImageSet, on_step: OnStep = lambda child_images: None) -> Scores:
         """Accuracy and loss [1] on `images`, with running batch-norm statistics; of the moving average of
         the weights where there is one."""
@@ -129,13 +118,13 @@ class Standalone:
 
     def final(self) -> Network:
         """The network that the training gives."""
-        return self.network if self.average is None else self.average
+        return self.network if self.average is None else self.average.module
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "network": self.network.state_dict(),
             "auxiliary": self.auxiliary.state_dict() if self.auxiliary is not None else None,
-            "average": self.average.state_dict() if self.average is not None else None,
+            "average": self.average.module.state_dict() if self.average is not None else None,
             "optimizer": self.optimizer.state_dict(),
             "epoch": self.epoch,
             "state": self.state.state_dict(),
@@ -146,7 +135,7 @@ class Standalone:
         if self.auxiliary is not None:
             self.auxiliary.load_state_dict(state["auxiliary"])
         if self.average is not None:
-            self.average.load_state_dict(state["average"])
+            self.average.module.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.state = state["epoch"], EpochState(**state["state"])
 

@@ -37,6 +37,7 @@ LEVELS = (
         "tables",
         "effects",
         "pareto",
+        "averaging",
     ),
     ("supernet", "network", "searchers"),
     ("training", "standalone", "zero_cost", "latency", "limits", "seen"),

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from enas import checkpoint, config, runtime, searchers, spaces
+from enas.averaging import Average
 from enas.budget import plan
 from enas.config import SearchConfig
 from enas.data import DataSet, load, random_batch
@@ -373,3 +374,43 @@ def test_a_choice_that_was_cut_short_goes_on(
             with pytest.raises(Killed):
                 run(tmp_path / "cut", digits, run_config)
     assert_same_run(run(tmp_path / "cut", digits, run_config), whole)
+
+
+def test_an_average_of_the_shared_weights_judges(tmp_path: Path, digits: DataSet) -> None:
+    averaged = tiny("weights.ema_decay=0.9", "derive.finalist_weights=inherited")
+    whole = run(tmp_path / "whole", digits, averaged)
+    run(tmp_path / "parts", digits, averaged, stop_after=2)
+    assert_same_run(run(tmp_path / "parts", digits, averaged), whole)
+    state = Search(averaged, digits, whole, runtime.start(averaged))
+    state.read_checkpoint()
+    assert state.average is not None and state.evaluator.supernet is state.average.module is state.shared
+    batch = state.validation_batches()[0]
+    first = json.loads(whole.result.read_text())["finalists"][0]
+    archs = [spaces.from_json(first["arch"])]
+    scores = state.evaluator.score(archs, state.validation_batches())
+    assert scores.accuracy.tolist() == [first["proxy_accuracy"]]
+    with torch.inference_mode():
+        graph = state.evaluator.graph(archs[0])
+        logits = [weights(batch[0], [graph]) for weights in (state.shared, state.supernet)]
+    assert not torch.equal(logits[0], logits[1])
+    # training goes on with the weights themselves: they are what they are without an average
+    plain = run(tmp_path / "plain", digits, tiny("controller.warmup_epochs=2"), stop_after=1)
+    again = run(tmp_path / "again", digits, tiny("weights.ema_decay=0.9", "controller.warmup_epochs=2"), stop_after=1)
+    trained = [checkpoint.load(folder.checkpoint) for folder in (plain, again)]
+    for name, value in trained[0]["supernet"].items():
+        assert torch.equal(trained[1]["supernet"][name], value)
+    assert trained[0]["average"] is None
+    key = next(name for name in trained[1]["average"] if name.endswith("weight"))
+    assert not torch.equal(trained[1]["average"][key], trained[1]["supernet"][key])
+
+
+def test_the_average_follows_slowly() -> None:
+    trained = torch.nn.Linear(2, 1)
+    average = Average(trained, 0.5)
+    before = trained.weight.detach().clone()
+    with torch.no_grad():
+        trained.weight += 1
+    average.update(trained, 0)  # (1 + 0) / (10 + 0) of the average stays at first
+    assert torch.allclose(average.module.weight, before + 0.9)
+    average.update(trained, 1000)
+    assert torch.allclose(average.module.weight, before + 0.95)

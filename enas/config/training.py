@@ -73,6 +73,13 @@ class WeightsConfig(SgdConfig):
         low=4,
         high=1024,
     )
+    ema_decay: float = setting(
+        0.0,
+        "judge by a moving average of the shared weights, with this decay per step, less at first (0: by the weights "
+        "themselves)",
+        low=0,
+        high=0.99999,
+    )
     source: str | None = setting(
         None,
         "folder of a search with the same images and space whose shared weights are used as they are, as enas derive "
