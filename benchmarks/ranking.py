@@ -45,7 +45,12 @@ NAME = re.compile(r"[\w-]+")  # of a recipe, which names a folder
 ZERO_COST_IMAGES = 64
 RANDOM_TRAININGS = 10
 LEAST = 10  # networks whose ranking says something
-SYNFLOW = {"vote without synflow": 0.0, "vote": VOTES["synflow"], "vote, synflow whole": 1.0}
+SYNFLOW = {
+    "vote without synflow": 0.0,
+    "vote": VOTES["synflow"],
+    "vote, synflow half": 0.5,
+    "vote, synflow whole": 1.0,
+}
 
 
 @click.command()

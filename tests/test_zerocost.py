@@ -67,7 +67,7 @@ def test_a_vote_is_a_weighted_mean_of_ranks() -> None:
     """Ties share a rank, and nothing that is no number wins."""
     votes = vote(loss=[0.5, 1.0, 1.0, math.nan], naswot=[3.0, 2.0, 1.0, 0.0], synflow=[1.0, 2.0, 4.0, 3.0])
     by_loss, by_naswot, by_synflow = [3, 1.5, 1.5], [4, 3, 2], [1, 2, 4]
-    expected = [(a + b + 0.5 * c) / (2.5 * 4) for a, b, c in zip(by_loss, by_naswot, by_synflow, strict=True)]
+    expected = [(a + b + 0.25 * c) / (2.25 * 4) for a, b, c in zip(by_loss, by_naswot, by_synflow, strict=True)]
     assert votes.tolist() == pytest.approx([*expected, 0.0])
 
 
