@@ -50,7 +50,7 @@ MEANINGS = {
     "proxy_loss": "proxy loss: mean cross-entropy in nats under shared weights",
     "naswot": "naswot: how differently the untrained network sees different images",
     "synflow": "synflow: how much of a signal reaches the untrained network's end",
-    "vote": "vote: weighted mean of the ranks by loss (1), naswot (1) and synflow (1/2)",
+    "vote": "vote: weighted mean of the ranks by loss, naswot and synflow",
     "effects": "effects: the fitted effects of its choices on the loss",
     "true_accuracy": "true: as the table has it, which the search did not see",
 }
