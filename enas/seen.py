@@ -56,8 +56,8 @@ def _shrunk(images: Tensor, size: int) -> Tensor:
 def resized(graph: Graph, shape: Shape) -> Graph:
     """The same network on images of `shape`: each operation keeps its stride, by which it divides, rounding up.
 
-    What enlarges its input, with zeros, does so to what has become of images of that size. Raises UserError where no
-    pixel is left before all of them become one.
+    What enlarges its input, with zeros, does so to what has become of images of that size. Raises UserError where there
+    were none, or where no pixel is left before all of them become one.
     """
     if graph.nodes[0].shape == shape:
         return graph
@@ -66,7 +66,13 @@ def resized(graph: Graph, shape: Shape) -> Graph:
     for node in graph.nodes[1:]:
         inputs = tuple(nodes[i].shape for i in node.inputs)
         stride = stride_between(node.in_shapes[0], node.shape)
-        height, width = known[node.shape[1:]] if node.shape[1] > node.in_shapes[0][1] else inputs[0][1:]
+        enlarges = node.shape[1] > node.in_shapes[0][1]
+        if enlarges and node.shape[1:] not in known:
+            raise UserError(
+                "weights.image_size needs operations that enlarge images to a size that an earlier one has, but "
+                f"{node.op} of {node.key or 'no weights'} makes {node.shape[1]} pixels of {node.in_shapes[0][1]}; leave it out"
+            )
+        height, width = known[node.shape[1:]] if enlarges else inputs[0][1:]
         if height < stride and node.shape[1] > 1:
             raise UserError(
                 f"weights.image_size must leave a pixel after every halving of the network, but {shape[1]} is too "

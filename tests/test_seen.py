@@ -28,7 +28,7 @@ from enas.data import (
     training_images,
 )
 from enas.errors import UserError
-from enas.graph import Graph
+from enas.graph import Graph, GraphBuilder
 from enas.network import Network
 from enas.phases import Search
 from enas.plan import Images, total_work
@@ -177,6 +177,14 @@ def test_a_network_keeps_its_weights_whatever_the_size() -> None:
     assert supernet(images(4, (3, 32, 32)), [small]).shape == (1, 4, 10)
     with pytest.raises(UserError, match="weights.image_size must leave a pixel after every halving .* but 4 is too"):
         resized(spaces.build(options, (3, 128, 128), 10).graph(random_archs(space, 1)[0]), (3, 4, 4))
+
+
+def test_what_enlarges_images_must_know_to_which_size() -> None:
+    builder = GraphBuilder((3, 8, 8))
+    wide = builder.add("pad", [0], (3, 12, 12))
+    builder.add("classifier", [wide], (5, 1, 1), key="classifier")
+    with pytest.raises(UserError, match="but pad of no weights makes 12 pixels of 8; leave it out"):
+        resized(builder.graph(), (3, 4, 4))
 
 
 @pytest.mark.parametrize("side", [1, 2, 3, 5])
