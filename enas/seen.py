@@ -70,7 +70,8 @@ def resized(graph: Graph, shape: Shape) -> Graph:
         if enlarges and node.shape[1:] not in known:
             raise UserError(
                 "weights.image_size needs operations that enlarge images to a size that an earlier one has, but "
-                f"{node.op} of {node.key or 'no weights'} makes {node.shape[1]} pixels of {node.in_shapes[0][1]}; leave it out"
+                f"{node.op} of {node.key or 'no weights'} makes {node.shape[1]} pixels of {node.in_shapes[0][1]}; leave it "
+                "out"
             )
         height, width = known[node.shape[1:]] if enlarges else inputs[0][1:]
         if height < stride and node.shape[1] > 1:
