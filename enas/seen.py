@@ -68,10 +68,10 @@ def resized(graph: Graph, shape: Shape) -> Graph:
         stride = stride_between(node.in_shapes[0], node.shape)
         enlarges = node.shape[1] > node.in_shapes[0][1]
         if enlarges and node.shape[1:] not in known:
+            before, after = node.in_shapes[0][1], node.shape[1]
             raise UserError(
                 "weights.image_size needs operations that enlarge images to a size that an earlier one has, but "
-                f"{node.op} of {node.key or 'no weights'} makes {node.shape[1]} pixels of {node.in_shapes[0][1]}; leave it "
-                "out"
+                f"{node.op} of {node.key or 'no weights'} makes {after} pixels of {before}; leave it out"
             )
         height, width = known[node.shape[1:]] if enlarges else inputs[0][1:]
         if height < stride and node.shape[1] > 1:
