@@ -57,13 +57,14 @@ from enas.config import NasBenchMacroOptions, SgdConfig
 from enas.cost import cost
 from enas.evaluators import SharedWeights
 from enas.graph import Graph, signature
+from enas.losses import Output
 from enas.network import Network
 from enas.ops import Noise
 from enas.plan import TRAINING_COST
 from enas.runtime import Runtime, generator
 from enas.spaces import Architecture, SearchSpace
 from enas.supernet import Supernet
-from enas.training import UNLIMITED, Batch, EpochState, Model, Output, sgd, train_epoch
+from enas.training import UNLIMITED, Batch, EpochState, Model, sgd, train_epoch
 
 # a non-finite step takes the same time; dropout, of a few hundred numbers, is nothing that torch.compile understands
 SGD = SgdConfig(max_nonfinite=UNLIMITED, dropout=0.0)

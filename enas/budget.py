@@ -118,7 +118,7 @@ def measure(state: Search) -> Rates:
 
 def _training_s(state: Search, batch: Batch, steps: int) -> float:
     """Seconds of a training step, in parts that fit into memory."""
-    measure = functools.partial(seconds_per_step, state.model, state.supernet, batch, steps, state.runtime)
+    measure = functools.partial(seconds_per_step, state.curriculum.model, state.supernet, batch, steps, state.runtime)
     while (seconds := state.runtime.attempt(measure)) is None:
         state.supernet.zero_grad(set_to_none=True)
         state.halve_chunk()

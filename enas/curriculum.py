@@ -1,14 +1,20 @@
-"""Which architectures the shared weights are trained on: uniform ones first, then what the searcher would propose."""
+"""What shared weights are trained on: uniform architectures first, then what the searcher would propose."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from enas import searchers
+from enas.losses import Lesson, Output
+from enas.ops import Noise
+from enas.plan import TRAINING_COST
+from enas.runtime import derived_seed
+from enas.shrinking import Kept, within
 from enas.spaces import Architecture
 
 if TYPE_CHECKING:
@@ -20,10 +26,12 @@ BLOCK = 512  # training steps whose architectures are drawn together
 
 class Curriculum:
     """The architectures of every training step of a search. They follow from the seed, the epoch, its number of
-    steps and, after warm-up, the searcher's state."""
+    steps, the choices that are left and, after warm-up, the searcher's state."""
 
     def __init__(self, state: Search) -> None:
         self.state = state
+        self.kept: Kept = []  # the choices that uniform architectures make, for every decision; empty: all
+        self.shrunk = 0  # times that choices were given up
         self._drawn: tuple[tuple[int, int], Sequence[Architecture]] = (-1, -1), ()  # of an epoch's block of steps
 
     def of(self, step: int) -> Sequence[Architecture]:
@@ -36,10 +44,39 @@ class Curriculum:
             self._drawn = (state.epoch, block), self._draw(steps, together, draws)
         return self._drawn[1][position * together : (position + 1) * together]
 
+    def model(self, images: Tensor, step: int) -> Iterator[Output]:
+        """The supernet's output for the architectures of one training step, as many at a time as fit."""
+        state, weights = self.state, self.state.config.weights
+        done = state.epoch * state.steps + step
+        archs = self.of(step)
+        drop_path = weights.drop_path * done / (state.config.epochs * state.steps)
+        noise = Noise(derived_seed(state.config.seed, f"noise/{done}"), weights.dropout, drop_path)
+        taught = weights.distillation if self.largest_first else 0.0
+        answer = None  # of the largest architecture, which is in the first part
+        for i in range(0, len(archs), state.chunk):
+            part = [state.evaluator.graph(arch) for arch in archs[i : i + state.chunk]]
+            logits = state.supernet(images, part, noise)
+            if taught and answer is None:
+                answer = logits[0].detach().float().softmax(-1)
+            lesson = None if answer is None else Lesson(answer, taught, skipped=int(i == 0))
+            yield Output(logits, len(part) / len(archs), lesson=lesson)
+        # nobody comes back here where memory ran out, and the step is run again
+        state.training_macs += TRAINING_COST * len(images) * sum(map(state.macs, archs))
+
+    @property
+    def uniform(self) -> bool:
+        """Whether this epoch's architectures are drawn as before the searcher has learned."""
+        return self.state.warmup or not self.state.config.learns
+
+    @property
+    def largest_first(self) -> bool:
+        """Whether the first architecture of each of this epoch's steps is the largest of the space."""
+        return self.uniform and self.state.config.weights.sampling == "sandwich"
+
     def _draw(self, steps: int, together: int, draws: torch.Generator) -> Sequence[Architecture]:
-        if self.state.config.learns and not self.state.warmup:
-            return self.state.searcher.sample(steps * together, draws)
-        return self.untaught(steps, together, draws)
+        if self.uniform:
+            return self.untaught(steps, together, draws)
+        return self.state.searcher.sample(steps * together, draws)
 
     def untaught(self, steps: int, together: int, draws: torch.Generator) -> Sequence[Architecture]:
         """The architectures of so many steps, drawn as before the searcher has learned.
@@ -49,10 +86,17 @@ class Curriculum:
         """
         space, sampling = self.state.whole, self.state.config.weights.sampling
         if sampling == "fair":
-            return searchers.fair(space, steps, together, draws)
+            return self._left(searchers.fair(space, steps, together, draws), draws)
         if sampling == "sandwich":
-            return searchers.sandwich(space, steps, together, self.largest, draws)
-        return searchers.uniform(space, steps * together, draws)
+            return searchers.sandwich(self.largest, self.independent(steps * (together - 1), draws), together)
+        return self.independent(steps * together, draws)
+
+    def independent(self, n: int, draws: torch.Generator) -> Sequence[Architecture]:
+        """n uniform architectures of the choices that are left."""
+        return self._left(searchers.uniform(self.state.whole, n, draws), draws)
+
+    def _left(self, archs: Sequence[Architecture], draws: torch.Generator) -> Sequence[Architecture]:
+        return within(self.state.whole, archs, self.kept, draws) if self.kept else archs
 
     @functools.cached_property
     def largest(self) -> Architecture:

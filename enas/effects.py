@@ -49,6 +49,11 @@ class Effects:
         scores: Tensor = self._mean + (choices_made(self.space, archs) - self._shares) @ self._effects
         return scores
 
+    def of_choices(self) -> list[list[float]]:
+        """The effect of every choice of every decision."""
+        sizes = [len(decision.labels) for decision in self.space.decisions]
+        return [part.tolist() for part in self._effects.split(sizes)]
+
 
 def choices_made(space: SearchSpace, archs: Sequence[Architecture]) -> Tensor:
     """float64 [A, sum of K_d]: 1 for each choice that an active decision makes."""

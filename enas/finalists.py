@@ -92,29 +92,32 @@ def new_training(
     seed: int,
     runtime: Runtime,
     supernet: Supernet | None = None,
+    routed: Graph | None = None,
 ) -> Standalone:
     """A finalist's training before its first step, with the settings of the shared weights but for a single cycle.
 
     images: the part of the data's that it trains on; seed: the run's. supernet: what its weights start from, if not
-    from their own.
+    from their own; routed: the graph with the keys that they have there (default: the same).
     """
     sgd = StandaloneConfig(**{f.name: getattr(weights, f.name) for f in dataclasses.fields(SgdConfig)})
     sgd = dataclasses.replace(sgd, schedule="one-cycle", max_nonfinite=UNLIMITED)  # a failed one never ends the run
     training = Standalone(graph, data, images, sgd, epochs, derived_seed(seed, "finalist"), runtime)
     if supernet is not None:
-        inherit(training.network, supernet)
+        inherit(training.network, supernet, routed)
     return training
 
 
 def _train_to(state: Search, place: int, until: int) -> float | None:
     """Validation accuracy of a finalist at the end of epoch `until`; None without training or where it failed."""
-    config, graph = state.config, state.space.graph(spaces.from_json(state.derived["finalists"][place]["arch"]))
+    config, arch = state.config, spaces.from_json(state.derived["finalists"][place]["arch"])
+    graph = state.space.graph(arch)
     epochs, macs = config.derive.finalist_epochs, cost(graph).macs
     if epochs == 0:
         return None
     supernet = state.shared if config.derive.finalist_weights == "inherited" else None
+    routed = None if supernet is None else supernet.routed(arch, graph)
     training = new_training(
-        graph, state.data, state.train, config.weights, epochs, config.seed, state.runtime, supernet
+        graph, state.data, state.train, config.weights, epochs, config.seed, state.runtime, supernet, routed
     )
     if place in state.paused:
         training.load_state_dict(state.paused.pop(place))

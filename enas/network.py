@@ -32,16 +32,17 @@ class Network(nn.Module):
         return run_tapped(self.graph, module_getter(self.weights), images, noise, position)  # type: ignore[arg-type]
 
 
-def inherit(network: Network, supernet: Supernet) -> None:
+def inherit(network: Network, supernet: Supernet, routed: Graph | None = None) -> None:
     """Copy the shared weights that the network uses, at its sizes; running statistics stay as they are.
 
-    Raises KeyError or RuntimeError where a weight is missing or has another shape.
+    routed: the network's graph with the keys that its weights have in the supernet (default: the same ones). Raises
+    KeyError or RuntimeError where a weight is missing or has another shape.
     """
     with torch.no_grad():
-        for node in network.graph.nodes:
+        for node, shared_node in zip(network.graph.nodes, (routed or network.graph).nodes, strict=True):
             if not node.key:
                 continue
-            source = supernet.weights[node.key]
+            source = supernet.weights[shared_node.key]
             shared = source.tensors(node) if isinstance(source, Sliced) else dict(source.named_parameters())
             for name, parameter in network.weights[node.key].named_parameters():
                 if shared[name].shape != parameter.shape:

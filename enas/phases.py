@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +22,16 @@ from enas.errors import UserError
 from enas.evaluators import SharedWeights
 from enas.interrupts import Keeper, StopRequest
 from enas.limits import limited, objective_of
-from enas.ops import Noise
-from enas.plan import TRAINING_COST, Images, Work, weight_steps
+from enas.plan import Images, Work, weight_steps
 from enas.records import EpochRecord, Record, collapse_warning, difference, mean
 from enas.runs import RunFolder, identity
-from enas.runtime import GIB, Runtime, derived_seed, generator
+from enas.runtime import GIB, Runtime, generator
 from enas.search_checkpoint import Within
 from enas.seen import larger, seen
 from enas.spaces import Architecture
 from enas.standalone import Standalone
 from enas.supernet import Supernet
-from enas.training import UNTRAINED, Batch, EpochStats, Output, sgd, train_epoch
+from enas.training import UNTRAINED, Batch, EpochStats, sgd, train_epoch
 
 OnWork = Callable[[int], None]
 
@@ -114,6 +113,13 @@ class Search:
         """The weights that judge: those that are trained, or their average."""
         return self.supernet if self.average is None else self.average.module
 
+    def split(self, decisions: Sequence[int]) -> None:
+        """Give choices of these decisions shared weights of their own. Momentum starts anew."""
+        for module in [self.supernet] if self.average is None else [self.supernet, self.average.module]:
+            module.split(decisions)
+        self.optimizer = sgd(self.supernet, self.config.weights)
+        self.evaluator.graph.cache_clear()
+
     @functools.cached_property
     def images(self) -> Images:
         """How many images the search trains and judges on."""
@@ -137,19 +143,6 @@ class Search:
         """Multiply-accumulates of one image as shared weights see it."""
         return cost(self.evaluator.graph(arch)).macs
 
-    def model(self, images: Tensor, step: int) -> Iterator[Output]:
-        """The supernet's output for the architectures of one training step, as many at a time as fit."""
-        weights = self.config.weights
-        done = self.epoch * self.steps + step
-        archs = self.curriculum.of(step)
-        drop_path = weights.drop_path * done / (self.config.epochs * self.steps)
-        noise = Noise(derived_seed(self.config.seed, f"noise/{done}"), weights.dropout, drop_path)
-        for i in range(0, len(archs), self.chunk):
-            part = [self.evaluator.graph(arch) for arch in archs[i : i + self.chunk]]
-            yield Output(self.supernet(images, part, noise), len(part) / len(archs))
-        # nobody comes back here where memory ran out, and the step is run again
-        self.training_macs += TRAINING_COST * len(images) * sum(map(self.macs, archs))
-
     def train_shared_weights(self) -> EpochStats:
         """Phase 1: one epoch of the shared weights on the training images, new architectures each step."""
         if not self.steps:
@@ -170,7 +163,7 @@ class Search:
                 )
 
         return train_epoch(
-            self.model,
+            self.curriculum.model,
             self.optimizer,
             itertools.islice(passes(), first, self.steps),
             self.steps,

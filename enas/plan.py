@@ -13,6 +13,8 @@ from enas.data import training_steps
 # A training step costs about three forward passes: forward, and backward for inputs and for weights.
 TRAINING_COST = 3
 UNTRAINED_IMAGES = 64  # that untrained networks are judged on
+SPLITTING_PASSES = 256  # training passes about, of one architecture each, that decide where to split shared weights
+SHRINKING_ARCHITECTURES = 200  # by which decisions see what to give up
 SYNFLOW_IMAGES = 3  # its one image there and back costs about as much as three forward passes
 
 
@@ -94,12 +96,32 @@ def epoch_work(config: SearchConfig, epoch: int, images: Images) -> Work:
     return Work(training, scoring, updates)
 
 
+def split_epoch(config: SearchConfig) -> int | None:
+    """The epoch, from 0, at whose beginning shared weights are split, if they are: one is left at least, and where
+    there are two one comes before it."""
+    if not config.weights.splits or config.weights.source is not None:
+        return None
+    return min(max(1, round(config.weights.split_after * config.epochs)), config.epochs - 1)
+
+
+def shrink_epochs(config: SearchConfig) -> list[int]:
+    """The epochs, from 0, at whose beginning decisions give up a choice: they part those with uniform architectures."""
+    times = 0 if config.weights.source is not None else config.weights.shrinks
+    uniform = config.controller.warmup_epochs if config.learns else config.epochs
+    return [round(i * uniform / (times + 1)) for i in range(1, times + 1)]
+
+
 def epochs_work(config: SearchConfig, first: int, end: int, images: Images) -> Work:
     """Epochs `first` to `end` - 1; in no time, however many they are."""
     resting = max(0, min(end, config.controller.warmup_epochs) - first)
     early = epoch_work(config, 0, images)
     late = epoch_work(config, config.controller.warmup_epochs, images)
-    return early * resting + late * (end - first - resting)
+    due = split_epoch(config)
+    splitting = SPLITTING_PASSES * min(config.weights.batch_size, images.train)
+    extra = Work(splitting) if due is not None and first <= due < end else Work()
+    judged = SHRINKING_ARCHITECTURES * min(config.derive.images_per_epoch, images.validation)
+    extra += Work(0, judged) * sum(first <= due < end for due in shrink_epochs(config))
+    return early * resting + late * (end - first - resting) + extra
 
 
 def derive_work(config: SearchConfig, images: Images) -> Work:

@@ -23,7 +23,8 @@ STEPS = "steps.json"  # beside the configuration of a command that does several 
 STEPS_SCHEMA = 1
 PLACES = ("name", "folder")  # settings of the data that say where images lie, which may change
 FREE_BYTES = 64 * 2**20  # what a run may need before anybody notices a full disk
-NEWER = ("image_size", "ema_decay")  # settings of shared weights that runs of earlier versions do not name
+# settings of shared weights that runs of earlier versions do not name, as those have them
+NEWER = {"image_size": None, "ema_decay": 0.0, "distillation": 0.0, "shrinks": 0, "splits": 0, "split_after": 0.5}
 MOST_NAMED = 8  # runs in a message
 C = TypeVar("C", SearchConfig, RetrainConfig)
 
@@ -37,9 +38,9 @@ def identity(run_config: SearchConfig | RetrainConfig, images: str, augmentation
     for name in PLACES:
         del settings["data"][name]
     settings.pop("table", None)
-    for name in NEWER:
-        if not settings.get("weights", {}).get(name, True):
-            del settings["weights"][name]
+    weights = settings.get("weights", {})
+    for name in [name for name, before in NEWER.items() if name in weights and weights[name] == before]:
+        del weights[name]
     profile = settings.get("objective", {}).get("profile")
     if profile is not None:
         settings["objective"]["profile"] = checkpoint.fingerprint(Path(profile))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 SCHEMA = 7
 READABLE = (6, 7)  # of 6, scores that a choice had so far are lost: they are made again
 PARTIAL = ("scores", "effects", "naswot")  # what those were
+JUDGING = ("image_size", "ema_decay", "splits")  # settings of the shared weights that say how they judge
 SPLIT = ("validation_fraction", "test_fraction", "split_seed", "skip_unreadable")  # settings of the data
 
 
@@ -63,6 +64,8 @@ def state_of(search: Search) -> dict[str, Any]:
         "finalists": _finalists(search),
         "elapsed_s": search.elapsed_s,
         "overhead_s": search.overhead_s,
+        "splits": list(search.supernet.splits),
+        "shrunk": [search.curriculum.shrunk, search.curriculum.kept],
         "supernet": search.supernet.state_dict(),
         "average": None if search.average is None else search.average.module.state_dict(),
         "optimizer": search.optimizer.state_dict(),
@@ -89,6 +92,7 @@ def take_over(search: Search, state: Mapping[str, Any]) -> None:
         _take_weights(search, state)
         search.optimizer.load_state_dict(state["optimizer"])
         search.searcher.load_state_dict(state["searcher"])
+        search.curriculum.shrunk, search.curriculum.kept = state.get("shrunk", (0, []))  # earlier versions know none
         search.epoch, search.derived = state["epoch"], dict(state["derived"])
         if state["schema"] < SCHEMA:
             search.derived = {name: found for name, found in search.derived.items() if name not in PARTIAL}
@@ -103,6 +107,8 @@ def take_over(search: Search, state: Mapping[str, Any]) -> None:
 
 
 def _take_weights(search: Search, state: Mapping[str, Any]) -> None:
+    if state.get("splits"):  # earlier versions know none
+        search.split(state["splits"])
     search.supernet.load_state_dict(state["supernet"])
     if search.average is not None:
         search.average.module.load_state_dict(state["average"])
@@ -145,6 +151,6 @@ def _inherited(identity: Mapping[str, str]) -> dict[str, Any]:
     split = {name: settings["data"][name] for name in SPLIT}
     return {
         "data": {**split, "image_size": settings["data"]["image_size"]},
-        **{f"weights.{name}": settings["weights"].get(name) for name in NEWER},
+        **{f"weights.{name}": settings["weights"].get(name, NEWER[name]) for name in JUDGING},
         "space": settings["space"],
     }

@@ -17,6 +17,8 @@ from enas.phases import OnWork, Search
 from enas.records import Record
 from enas.runs import RunFolder
 from enas.runtime import Runtime
+from enas.shrinking import shrink_where_due
+from enas.splitting import split_where_due
 
 
 def search(
@@ -50,6 +52,8 @@ def search(
 def _epochs(state: Search, rates: Rates | None) -> Iterator[Record]:
     while state.epoch < state.config.epochs:
         if state.within.stats is None:
+            shrink_where_due(state)
+            split_where_due(state)
             state.within.stats = state.train_shared_weights()
             state.save()
         state.train_searcher()

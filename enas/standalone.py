@@ -22,11 +22,12 @@ from enas.data import (
 )
 from enas.errors import UserError
 from enas.graph import Graph
+from enas.losses import Output
 from enas.network import Network
 from enas.objective import Scores
 from enas.ops import AuxiliaryClassifier, Noise, initialise
 from enas.runtime import Runtime, derived_seed, generator
-from enas.training import Batch, EpochState, EpochStats, Output, evaluate, seconds_per_step, sgd, train_epoch
+from enas.training import Batch, EpochState, EpochStats, evaluate, seconds_per_step, sgd, train_epoch
 
 EVALUATION_BATCH = 500
 PROBES = 4  # training steps that a forecast runs

@@ -14,30 +14,17 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from enas.config import SgdConfig
 from enas.errors import UserError
+from enas.losses import Output, training_loss
 from enas.objective import Scores
 from enas.runtime import Runtime
 
 Batch = tuple[Tensor, Tensor]  # float32 [N, C, H, W], labels int64 [N] or, mixed, probabilities [N, K]
 UNLIMITED = 10**9  # max_nonfinite of a training whose failure is a result
 CHECK_EVERY = 100  # steps between looks at the number of skipped ones: each look waits for the device
-
-
-@dataclass(frozen=True)
-class Output:
-    """What a model says in a training step, or in one part of it.
-
-    logits: [A, N, K]; share: this part's share of the step's architectures; auxiliary: [N, K], the
-    logits of an auxiliary classifier, where there is one.
-    """
-
-    logits: Tensor
-    share: float = 1.0
-    auxiliary: Tensor | None = None
 
 
 Model = Callable[[Tensor, int], Iterator[Output]]
@@ -203,24 +190,10 @@ def _backward(
             output = next(outputs, None)  # runs the model's next part
         if output is None:
             return figures, num_archs
-        loss, accuracy = _loss(output, labels, classes, config, auxiliary_weight)
+        loss, accuracy = training_loss(output, labels, classes, config, auxiliary_weight)
         (output.share * loss).backward()  # type: ignore[no-untyped-call]
         figures += output.share * torch.stack([loss.detach(), accuracy])
         num_archs += len(output.logits)
-
-
-def _loss(
-    output: Output, labels: Tensor, classes: Tensor, config: SgdConfig, auxiliary_weight: float
-) -> tuple[Tensor, Tensor]:
-    """Training loss and accuracy, means over architectures and images."""
-    logits = rearrange(output.logits.float(), "a n k -> (a n) k")
-    num_archs = len(output.logits)
-    targets = repeat(labels, "n ... -> (a n) ...", a=num_archs)
-    loss = F.cross_entropy(logits, targets, label_smoothing=config.label_smoothing)
-    if output.auxiliary is not None:
-        auxiliary = F.cross_entropy(output.auxiliary.float(), labels, label_smoothing=config.label_smoothing)
-        loss = loss + auxiliary_weight * auxiliary
-    return loss, (logits.detach().argmax(1) == classes.repeat(num_archs)).float().mean()
 
 
 def _restore(statistics: Sequence[Tensor], kept: Sequence[Tensor], where: Tensor | None = None) -> None:

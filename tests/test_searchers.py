@@ -283,9 +283,10 @@ def test_fair_steps_make_all_choices_equally_often(per_step: int) -> None:
 def test_sandwich_steps_have_the_largest_and_uniform_ones() -> None:
     space = macro(3)
     largest = Architecture(space.name, (1, 1, 1, 1, 1, 1))
-    archs = sandwich(space, 200, 3, largest, seeded())
+    others = uniform(space, 400, seeded())
+    archs = sandwich(largest, others, 3)
     assert len(archs) == 600 and set(archs[::3]) == {largest}
-    assert [arch for i, arch in enumerate(archs) if i % 3] == uniform(space, 400, seeded())
+    assert [arch for i, arch in enumerate(archs) if i % 3] == others
 
 
 def test_climbing_ends_where_no_change_of_one_choice_helps() -> None:

@@ -111,7 +111,7 @@ def test_operations_are_those_of_each_size(small_run: RunFolder, larger: DataSet
     state = Search(wide(SMALL), larger, small_run, runtime.start(wide(SMALL)))
     few = torch.zeros(2, 1, 8, 8)
     arch = state.curriculum.of(0)[0]
-    list(state.model(few, 0))
+    list(state.curriculum.model(few, 0))
     small = spaces.build(state.config.space, (1, 8, 8), 10)
     both = sum(cost(small.graph(other)).macs for other in state.curriculum.of(0))
     assert state.macs(arch) == cost(small.graph(arch)).macs and state.training_macs == 3 * 2 * both

@@ -29,6 +29,7 @@ class OneGraph:
     """As much of a space as the supernet needs."""
 
     graph: Graph
+    decisions = ()
 
     def candidates(self) -> tuple[Node, ...]:
         return tuple(node for node in self.graph.nodes if node.key)

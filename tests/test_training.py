@@ -20,11 +20,12 @@ from enas.config import DataConfig, SgdConfig, StandaloneConfig
 from enas.data import DataSet, load, training_batches
 from enas.errors import UserError
 from enas.graph import Graph
+from enas.losses import Output
 from enas.runtime import Runtime, generator
 from enas.spaces import Architecture
 from enas.standalone import Standalone
 from enas.supernet import Supernet
-from enas.training import Batch, EpochState, EpochStats, Output, learning_rate, sgd, train_epoch
+from enas.training import Batch, EpochState, EpochStats, learning_rate, sgd, train_epoch
 from tests.toys import images, macro, random_archs, seeded
 
 CPU = Runtime(torch.device("cpu"), torch.float32, 1)

@@ -9,8 +9,9 @@ plain.py      configuration <-> plain data
 """
 
 from enas.config.budget import Budget, parse_budget
+from enas.config.checks import check, check_image_size
 from enas.config.full_training import FullTrainingConfig
-from enas.config.plain import check, check_image_size, from_text, space_options, to_dict, update
+from enas.config.plain import from_text, space_options, to_dict, update
 from enas.config.presets import PRESETS, judged_alone
 from enas.config.searchers import SEARCHERS, ControllerConfig, EvolutionConfig, LocalSearchConfig, TpeConfig
 from enas.config.settings import (

@@ -80,6 +80,32 @@ class WeightsConfig(SgdConfig):
         low=0,
         high=0.99999,
     )
+    distillation: float = setting(
+        0.0,
+        "sampling sandwich: share of the largest architecture's answers in what the others of its step learn, the "
+        "labels have the rest (Yu et al. 2020)",
+        option="--distillation",
+        low=0.0,
+        high=1.0,
+    )
+    shrinks: int = setting(
+        0,
+        "how often every decision gives up its worst choice, by its effect on the loss, while uniform architectures "
+        "train the shared weights; those choices train no further while that lasts",
+        option="--shrinks",
+        low=0,
+        high=8,
+    )
+    splits: int = setting(
+        0,
+        "decisions on which the shared weights are split (few-shot; Zhao et al. 2021): every choice, or every "
+        "combination of choices of several, goes on with a copy of its own. It is those decisions whose choices' "
+        "gradients agree least (Hu et al. 2022)",
+        option="--splits",
+        low=0,
+        high=3,
+    )
+    split_after: float = setting(0.5, "share of the epochs after which shared weights are split", low=0.0, high=0.99)
     source: str | None = setting(
         None,
         "folder of a search with the same images and space whose shared weights are used as they are, as enas derive "

@@ -10,7 +10,7 @@ import torch
 
 from enas.cost import cost
 from enas.errors import UserError
-from enas.graph import Graph, MergedGraph, Shape, merge
+from enas.graph import MergedGraph, Shape, merge
 from enas.objective import Scores
 from enas.parallel import run_jobs
 from enas.runtime import GIB, Runtime
@@ -52,8 +52,8 @@ class SharedWeights:
         self.supernet, self.runtime, self.memory = supernet, runtime, memory
         self.macs = 0
         shape = space.input_shape if shape is None else shape
-        self.graph: Callable[[Architecture], Graph] = functools.lru_cache(maxsize=4096)(
-            lambda arch: resized(space.graph(arch), shape)
+        self.graph = functools.lru_cache(maxsize=4096)(
+            lambda arch: supernet.routed(arch, resized(space.graph(arch), shape))
         )
 
     def score(
@@ -69,7 +69,7 @@ class SharedWeights:
         device has no memory for a pass of one architecture.
         """
         # in the order of their choices neighbours share most, and what they share is needed for the shortest time
-        distinct = sorted(set(archs), key=lambda arch: arch.choices)
+        distinct = sorted(set(archs), key=lambda arch: (self.supernet.part(arch), arch.choices))
         images = max(len(labels) for _, labels in batches)
         n, together = len(distinct), min(self.runtime.passes, len(distinct))
         shares = [distinct[i * n // together : (i + 1) * n // together] for i in range(together)]

@@ -60,7 +60,7 @@ def _again(found: SearchConfig, run: Path, other_costs: bool, epochs: int) -> Se
     changes: dict[str, Any] = {
         "budget": None,
         "epochs": epochs,
-        "weights": {"source": os.path.abspath(run), "sampling": "independent"},
+        "weights": {"source": os.path.abspath(run), "sampling": "independent", "distillation": 0.0, "shrinks": 0},
         "controller": {"warmup_epochs": 0},
         "audit": {"networks": 0},
     }

@@ -140,14 +140,11 @@ def fair(space: SearchSpace, steps: int, per_step: int, generator: torch.Generat
     return architectures(space, torch.stack(columns, 1))
 
 
-def sandwich(
-    space: SearchSpace, steps: int, per_step: int, largest: Architecture, generator: torch.Generator
-) -> list[Architecture]:
-    """The architectures of so many steps, one step's after the other: the largest one, then uniform ones (the sandwich
-    rule, Yu & Huang 2019, without its smallest network)."""
-    others = per_step - 1
-    rest = uniform(space, steps * others, generator)
-    return [arch for step in range(steps) for arch in (largest, *rest[step * others : (step + 1) * others])]
+def sandwich(largest: Architecture, others: Sequence[Architecture], per_step: int) -> list[Architecture]:
+    """The architectures of many steps, one step's after the other: the largest one, then some of the others, uniform
+    ones (the sandwich rule, Yu & Huang 2019, without its smallest network)."""
+    starts = range(0, len(others), per_step - 1)
+    return [arch for start in starts for arch in (largest, *others[start : start + per_step - 1])]
 
 
 def climbed(
