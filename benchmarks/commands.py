@@ -14,7 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from enas import spaces
+from enas.checkpoint import write_json
 from enas.spaces import Architecture, SearchSpace
+
+SCORED_TOGETHER = 2000  # architectures, after which their scores are kept
 
 
 def check_settings(output: Path, settings: dict[str, Any]) -> None:
@@ -53,11 +56,12 @@ def scored(folder: Path, space: SearchSpace, archs: Sequence[Architecture]) -> d
     path = folder / "scores.json"
     texts = [spaces.to_text(space, arch) for arch in archs]
     known = json.loads(path.read_text()) if path.exists() else {}
-    if any(text not in known for text in texts):
-        lines = "\n".join(texts)
+    todo = [text for text in texts if text not in known]
+    for first in range(0, len(todo), SCORED_TOGETHER):
+        lines = "\n".join(todo[first : first + SCORED_TOGETHER])
         command = [sys.executable, "-m", "enas", "score", str(folder), "--file", "-", "--json"]
         done = subprocess.run(command, input=lines, stdout=subprocess.PIPE, text=True, check=True)
         known |= {row["text"]: row for row in json.loads(done.stdout)["architectures"]}
-        path.write_text(json.dumps(known))
+        write_json(path, known)
     names = ("proxy_accuracy", "proxy_loss")
     return {name: np.array([known[text][name] for text in texts], dtype=float) for name in names}

@@ -240,6 +240,7 @@ class Search:
             best_arch=spaces.to_text(self.space, policy[best]),
             best_proxy_accuracy=accuracy[best],
             warning=collapse_warning(shares),
+            change=self.within.change,
             feasible_share=feasible,
             flops=self.flops,
             elapsed_s=self.elapsed_s,

@@ -63,6 +63,7 @@ class EpochRecord:
     best_arch: str  # highest proxy accuracy of the sample
     best_proxy_accuracy: float
     warning: str | None
+    change: str | None  # to what the shared weights are or train on, at the epoch's beginning
     feasible_share: float | None  # of what the searcher drew for that sample: within the limits; None: there are none
     flops: float  # of all training and scoring so far: two for each multiply-accumulate, backward twice forward
     elapsed_s: float

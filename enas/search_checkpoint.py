@@ -28,12 +28,14 @@ SPLIT = ("validation_fraction", "test_fraction", "split_seed", "skip_unreadable"
 
 @dataclass
 class Within:
-    """What the epoch at hand has done so far. stats: of its first phase, once that is done."""
+    """What the epoch at hand has done so far. stats: of its first phase, once that is done; change: in words, what it
+    did to the shared weights before."""
 
     weights: EpochState = field(default_factory=EpochState)
     stats: EpochStats | None = None
     told: list[Told] = field(default_factory=list)
     scoring_s: float = 0.0
+    change: str | None = None
 
     def state_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -45,6 +47,7 @@ class Within:
             EpochStats(**state["stats"]) if state["stats"] else None,
             [Told(**told) for told in state["told"]],
             state["scoring_s"],
+            state.get("change"),  # earlier versions know none
         )
 
 

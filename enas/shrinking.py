@@ -23,12 +23,15 @@ if TYPE_CHECKING:
 Kept = list[list[int]]  # for every decision the choices that are left, rising
 
 
-def shrink_where_due(state: Search) -> None:
-    """Give up choices as often as should have happened by the beginning of this epoch."""
-    curriculum = state.curriculum
+def shrink_where_due(state: Search) -> list[str]:
+    """Give up choices as often as should have happened by the beginning of this epoch. Returns them, in words."""
+    curriculum, changes = state.curriculum, []
     while curriculum.shrunk < sum(epoch <= state.epoch for epoch in shrink_epochs(state.config)):
-        curriculum.kept = without_worst(curriculum.kept or whole(state.whole), _effects(state))
+        before = curriculum.kept or whole(state.whole)
+        curriculum.kept = without_worst(before, _effects(state))
         curriculum.shrunk += 1
+        changes.append(f"given up: {', '.join(_gone(state.whole, before, curriculum.kept))}")
+    return changes
 
 
 def whole(space: SearchSpace) -> Kept:
@@ -55,6 +58,12 @@ def within(
         choices = [choice if choice in left else left[int(number * len(left))] for choice, left, number in rows]
         found.append(spaces.settled(space, choices))
     return found
+
+
+def _gone(space: SearchSpace, before: Kept, after: Kept) -> list[str]:
+    """What was there before and is not after, as decision and choice."""
+    rows = zip(space.decisions, before, after, strict=True)
+    return [f"{d.name} {d.labels[choice]}" for d, then, now in rows for choice in then if choice not in now]
 
 
 def _effects(state: Search) -> list[list[float]]:

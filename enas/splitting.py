@@ -29,12 +29,15 @@ if TYPE_CHECKING:
 Gradient = list[Tensor | None]  # of every shared weight; None where the architecture does not use it
 
 
-def split_where_due(state: Search) -> None:
+def split_where_due(state: Search) -> list[str]:
     """Split the shared weights at the beginning of the epoch that `weights.split_after` says; before it, and when they
-    are split already, do nothing."""
+    are split already, do nothing. Returns what was done, in words."""
     due = split_epoch(state.config)
-    if due is not None and state.epoch >= due and not state.supernet.splits:
-        state.split(most_harmful(state, state.config.weights.splits))
+    if due is None or state.epoch < due or state.supernet.splits:
+        return []
+    state.split(most_harmful(state, state.config.weights.splits))
+    names = [state.whole.decisions[d].name for d in state.supernet.splits]
+    return [f"shared weights split on {' and '.join(names)}"]
 
 
 def most_harmful(state: Search, count: int) -> list[int]:

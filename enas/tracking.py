@@ -169,6 +169,8 @@ class TensorBoard:
         self._pictures(record, step)
         if record["warning"]:
             self._text(record, "architecture/warning", record["warning"], step)
+        if record.get("change"):  # records of earlier versions have none
+            self._text(record, "weights/change", record["change"], step)
 
     def _pictures(self, record: Mapping[str, Any], step: int) -> None:
         """The best architecture where it is a new one, and now and then the choices."""

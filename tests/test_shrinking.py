@@ -88,6 +88,10 @@ def test_a_shrinking_search(digits: DataSet, tmp_path: Path) -> None:
     assert trained.curriculum.shrunk == 2
     assert trained.done == epochs_work(run_config, 0, 4, trained.images)
     assert_same_run(run(tmp_path / "parts", digits, run_config), whole)
+    changes = [record["change"] for record in whole.records() if record["kind"] == "epoch"]
+    assert changes[0] is changes[2] is None
+    counts = [len(change.removeprefix("given up: ").split(", ")) for change in (changes[1], changes[3])]
+    assert counts == [6, 3]  # a connection is there or not: one of the two is left at once
 
 
 def test_what_goes_has_the_lowest_effect(digits: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

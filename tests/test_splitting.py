@@ -132,6 +132,9 @@ def test_a_split_search_goes_on_as_if_never_interrupted(digits: DataSet, tmp_pat
     after = run(tmp_path / "parts", digits, run_config, stop_after=1)
     assert len(checkpoint.load(after.checkpoint)["splits"]) == 1
     assert_same_run(run(tmp_path / "parts", digits, run_config), whole)
+    changes = [record["change"] for record in whole.records() if record["kind"] == "epoch"]
+    names = [decision.name for decision in macro(3).decisions]
+    assert changes[:2] == [None, None] and changes[2].removeprefix("shared weights split on ") in names
     state = state_of(whole, digits, run_config)
     assert state.average is not None and state.supernet.splits == state.average.module.splits != ()
     first = json.loads(whole.result.read_text())["finalists"][0]

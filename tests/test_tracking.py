@@ -37,6 +37,7 @@ def epoch(number: int, best: str, elapsed_s: float = 1e6) -> dict[str, Any]:
         "choice_shares": shares,
         "best_arch": best,
         "warning": None,
+        "change": None,
         "elapsed_s": elapsed_s,
     }
     return to_dict(EpochRecord(**given))

@@ -53,6 +53,8 @@ def searching(place: Place[SearchConfig]) -> Ready[SearchConfig]:
                 f"proxy {record.controller_proxy_accuracy:.3f} minus random {gap.mean:+.3f} "
                 f"entropy {record.entropy_share:.0%}"
             )
+            if record.change:
+                progress.say(f"epoch {record.epoch + 1}: {record.change}")
             if record.warning and not warned:
                 warned = True  # every record has it; one line is enough here
                 progress.say(f"warning: epoch {record.epoch + 1}: {record.warning}")

@@ -87,6 +87,11 @@ def choices_section(run: Searched) -> Section:
             )
         )
     blocks: list[Block] = [Text(f"Warning: {records[-1]['warning']}.", strong=True)] if records[-1]["warning"] else []
+    blocks += [
+        Text(f"At the beginning of epoch {record['epoch'] + 1}: {record['change']}.")
+        for record in records
+        if record.get("change")
+    ]
     return Section("Choices over time", [*blocks, *(Pictures([picture]) for picture in pictures)])
 
 
