@@ -8,7 +8,8 @@ the budget; then all different networks of the table, or --networks of them, dra
 the validation images, and the scores compared with the true test accuracies, beside what needs no supernet. The effects
 of choices (enas/effects.py) are fitted to those scores and judge all of the table; a vote of loss and zero-cost proxies
 judges as many networks as --zero-cost says. Nothing that the table says reaches the training. Continues where it
-stopped; later calls add recipes to OUT/ranking.json. Ends with the README's table and OUT/RECIPE.png.
+stopped; later calls add recipes to OUT/ranking.json. Ends with the README's table and OUT/RECIPE.png; with --curve also
+with OUT/curve.png, tau over operations.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import numpy as np
 import torch
 from commands import check_settings, enas, scored
 from correlation import Floats, figures, resampled
+from ranking_table import curve as draw_curve
 from ranking_table import draw, rows
 from timing import earlier
 from zerocost import zero_cost as zero_cost_proxies
@@ -67,6 +69,9 @@ SYNFLOW = {
     "--zero-cost", default=0, type=click.IntRange(0), help="of those networks, for zero-cost proxies; 0: none"
 )
 @click.option("--cap", default=None, type=click.FloatRange(1), help="million MACs, under which there is a pick too")
+@click.option(
+    "--curve", multiple=True, metavar="RECIPE", help="recipes, two at least, that OUT/curve.png joins by lines"
+)
 @click.option("--images", default=1000, type=click.IntRange(100), help="validation images")
 def main(
     path: Path,
@@ -80,12 +85,18 @@ def main(
     networks: int | None,
     zero_cost: int,
     cap: float | None,
+    curve: tuple[str, ...],
     images: int,
 ) -> None:
     """Train, score, compare."""
     if not NAME.fullmatch(recipe):
         raise click.UsageError(f"--recipe must be letters, digits, - and _, but got {recipe!r}")
     report = earlier(output / "ranking.json")
+    unknown = sorted({*curve} - {*report.get("recipes", {}), recipe})
+    if unknown or len(set(curve)) == 1:
+        raise click.UsageError(
+            f"--curve must name two recipes of {output} or more, this one or earlier ones, but got {', '.join(curve)}"
+        )
     try:
         parse_budget(budget)
         table = load_table(path)
@@ -143,6 +154,8 @@ def main(
     report = finite(report)
     (output / "ranking.json").write_text(json.dumps(report, indent=2) + "\n")
     print("\n".join(rows(report)))
+    if curve:
+        draw_curve(report, curve, output / "curve.png")
     draw(predicted, table.test[everyone], f"{table.name}, {recipe}", output / f"{recipe}.png")
 
 

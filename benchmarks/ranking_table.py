@@ -93,6 +93,32 @@ def line(
     return f"| {' | '.join(cells)} |"
 
 
+def curve(report: Mapping[str, Any], names: Sequence[str], path: Path) -> None:
+    """Tau over training operations: the named recipes as lines, one for each score, the others as dots."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, panel = pyplot.subplots(figsize=(5, 4), constrained_layout=True)
+    for score in ("loss", "effects", "vote"):
+        points = {}
+        for name, entry in report["recipes"].items():
+            found = [run["scores"][score]["tau"] for run in entry["runs"] if score in run["scores"]]
+            if found:
+                points[name] = mean(run["flops"] for run in entry["runs"]) / 1e15, mean(found)
+        line = sorted(points[name] for name in names if name in points)
+        (drawn,) = panel.plot(*zip(*line, strict=True), marker="o", label=score)
+        others = [point for name, point in points.items() if name not in names]
+        if others:
+            flops, taus = zip(*others, strict=True)
+            panel.scatter(flops, taus, s=8, alpha=0.4, color=drawn.get_color())
+    panel.set(xscale="log", xlabel="PFLOP of the supernet's training", ylabel="Kendall's tau", title=report["table"])
+    panel.legend()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
 def draw(values: Floats, truth: Floats, title: str, path: Path) -> None:
     """Proxy against truth."""
     import matplotlib

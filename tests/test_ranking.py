@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -70,6 +71,27 @@ def test_a_recipe_is_a_name(tmp_path: Path) -> None:
     arguments = ["--table", "t.json", "--data", "digits", "--budget", "flops=1e12", "--output", str(tmp_path / "out")]
     result = CliRunner().invoke(ranking.main, [*arguments, "--recipe", "a/b"])
     assert result.exit_code == 2 and "--recipe must be letters" in result.output and not (tmp_path / "out").exists()
+
+
+def test_a_curve_joins_recipes_that_there_are(tmp_path: Path) -> None:
+    import ranking
+    from ranking_table import curve
+
+    out = tmp_path / "out"
+    out.mkdir()
+    taus = {"loss": {"tau": 0.5}, "effects": {"tau": 0.7}}
+    voted = {**taus, "vote": {"tau": 0.6}}  # without zero-cost proxies there is no vote
+    costs = {"a": (1e13, voted), "b": (1e15, voted), "c": (1e14, taus)}
+    recipes = {name: {"runs": [{"flops": flops, "scores": scores}]} for name, (flops, scores) in costs.items()}
+    report = {"table": "t", "recipes": recipes}
+    curve(report, ["a", "b"], tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").stat().st_size > 5000
+    (out / "ranking.json").write_text(json.dumps(report))
+    arguments = ["--table", "t.json", "--data", "digits", "--budget", "flops=1e12", "--output", str(out)]
+    for names in (["a", "d"], ["new"]):
+        more = [part for name in names for part in ("--curve", name)]
+        result = CliRunner().invoke(ranking.main, [*arguments, "--recipe", "new", *more])
+        assert result.exit_code == 2 and "--curve must name two recipes" in result.output
 
 
 def test_chance_is_the_mean_over_all_choices_of_ten() -> None:
