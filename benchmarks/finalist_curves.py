@@ -135,6 +135,8 @@ class Trainer:
         path = RunFolder(search.path).checkpoint
         state = checkpoint.load(path)
         with checkpoint.taking_over(path):
+            if state.get("splits"):
+                self.supernet.split(state["splits"])
             self.supernet.load_state_dict(state["supernet"])
 
     @property
@@ -145,8 +147,10 @@ class Trainer:
     def train(self, text: str, weights: str, epochs: int) -> Curve:
         """The validation accuracy after each epoch."""
         run_config, curve = self.search.config, []
+        arch = spaces.parse(self.space, text)
+        graph = self.space.graph(arch)
         training = new_training(
-            self.space.graph(spaces.parse(self.space, text)),
+            graph,
             self.data,
             self.train_images,
             run_config.weights,
@@ -154,6 +158,7 @@ class Trainer:
             run_config.seed,
             self.runtime,
             self.supernet if weights == "inherited" else None,
+            self.supernet.routed(arch, graph),
         )
         try:
             while training.epoch < epochs:

@@ -105,9 +105,11 @@ def curve(report: Mapping[str, Any], names: Sequence[str], path: Path) -> None:
         points = {}
         for name, entry in report["recipes"].items():
             found = [run["scores"][score]["tau"] for run in entry["runs"] if score in run["scores"]]
-            if found:
+            if found and None not in found:
                 points[name] = mean(run["flops"] for run in entry["runs"]) / 1e15, mean(found)
         line = sorted(points[name] for name in names if name in points)
+        if not line:
+            continue
         (drawn,) = panel.plot(*zip(*line, strict=True), marker="o", label=score)
         others = [point for name, point in points.items() if name not in names]
         if others:

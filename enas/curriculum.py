@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from enas import searchers
+from enas import searchers, spaces
 from enas.losses import Lesson, Output
 from enas.ops import Noise
 from enas.plan import TRAINING_COST
 from enas.runtime import derived_seed
-from enas.shrinking import Kept, within
+from enas.shrinking import Kept, whole, within
 from enas.spaces import Architecture
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Curriculum:
 
     def __init__(self, state: Search) -> None:
         self.state = state
-        self.kept: Kept = []  # the choices that uniform architectures make, for every decision; empty: all
+        self.kept: Kept = whole(state.whole)  # the choices that uniform architectures make, for every decision
         self.shrunk = 0  # times that choices were given up
         self._drawn: tuple[tuple[int, int], Sequence[Architecture]] = (-1, -1), ()  # of an epoch's block of steps
 
@@ -88,7 +89,7 @@ class Curriculum:
         if sampling == "fair":
             return self._left(searchers.fair(space, steps, together, draws), draws)
         if sampling == "sandwich":
-            return searchers.sandwich(self.largest, self.independent(steps * (together - 1), draws), together)
+            return searchers.sandwich(self._largest(), self.independent(steps * (together - 1), draws), together)
         return self.independent(steps * together, draws)
 
     def independent(self, n: int, draws: torch.Generator) -> Sequence[Architecture]:
@@ -96,7 +97,24 @@ class Curriculum:
         return self._left(searchers.uniform(self.state.whole, n, draws), draws)
 
     def _left(self, archs: Sequence[Architecture], draws: torch.Generator) -> Sequence[Architecture]:
-        return within(self.state.whole, archs, self.kept, draws) if self.kept else archs
+        space = self.state.whole
+        return archs if self.kept == whole(space) else within(space, archs, self.kept, draws)
+
+    def give_up(self, kept: Kept) -> list[str]:
+        """Keep these choices alone from now on. Returns the others there were, each as decision and choice."""
+        rows = zip(self.state.whole.decisions, self.kept, kept, strict=True)
+        gone = [f"{d.name} {d.labels[choice]}" for d, before, left in rows for choice in before if choice not in left]
+        self.kept, self.shrunk = kept, self.shrunk + 1
+        return gone
+
+    def _largest(self) -> list[Architecture]:
+        """The largest architecture of the space; where shared weights are split, that of each of their parts."""
+        splits = self.state.supernet.splits or ()
+        found = []
+        for choices in itertools.product(*(self.kept[d] for d in splits)):
+            changed = dict(enumerate(self.largest.choices)) | dict(zip(splits, choices, strict=True))
+            found.append(spaces.settled(self.state.whole, list(changed.values())))
+        return found
 
     @functools.cached_property
     def largest(self) -> Architecture:

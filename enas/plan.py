@@ -14,7 +14,7 @@ from enas.data import training_steps
 TRAINING_COST = 3
 UNTRAINED_IMAGES = 64  # that untrained networks are judged on
 SPLITTING_PASSES = 256  # training passes about, of one architecture each, that decide where to split shared weights
-SHRINKING_ARCHITECTURES = 200  # by which decisions see what to give up
+SHRINKING_ARCHITECTURES = 400  # by which decisions see what to give up
 SYNFLOW_IMAGES = 3  # its one image there and back costs about as much as three forward passes
 
 
@@ -105,10 +105,19 @@ def split_epoch(config: SearchConfig) -> int | None:
 
 
 def shrink_epochs(config: SearchConfig) -> list[int]:
-    """The epochs, from 0, at whose beginning decisions give up a choice: they part those with uniform architectures."""
+    """The epochs, from 0, at whose beginning decisions give up a choice: they part those with uniform architectures,
+    of which one comes before the first and one is left after the last; fewer than are set where those are too few."""
     times = 0 if config.weights.source is not None else config.weights.shrinks
     uniform = config.controller.warmup_epochs if config.learns else config.epochs
-    return [round(i * uniform / (times + 1)) for i in range(1, times + 1)]
+    due = {round(i * uniform / (times + 1)) for i in range(1, times + 1)}
+    return sorted(epoch for epoch in due if 0 < epoch < uniform)
+
+
+def changes_work(config: SearchConfig, images: Images) -> Work:
+    """What it takes to see where to split shared weights, about, and what to give up."""
+    splitting = SPLITTING_PASSES * min(config.weights.batch_size, images.train)
+    judging = SHRINKING_ARCHITECTURES * min(config.derive.images_per_epoch, images.validation)
+    return Work(0 if split_epoch(config) is None else splitting, judging * len(shrink_epochs(config)))
 
 
 def epochs_work(config: SearchConfig, first: int, end: int, images: Images) -> Work:
@@ -116,12 +125,9 @@ def epochs_work(config: SearchConfig, first: int, end: int, images: Images) -> W
     resting = max(0, min(end, config.controller.warmup_epochs) - first)
     early = epoch_work(config, 0, images)
     late = epoch_work(config, config.controller.warmup_epochs, images)
-    due = split_epoch(config)
-    splitting = SPLITTING_PASSES * min(config.weights.batch_size, images.train)
-    extra = Work(splitting) if due is not None and first <= due < end else Work()
-    judged = SHRINKING_ARCHITECTURES * min(config.derive.images_per_epoch, images.validation)
-    extra += Work(0, judged) * sum(first <= due < end for due in shrink_epochs(config))
-    return early * resting + late * (end - first - resting) + extra
+    # a search that is under way counts no change any more: whether it has been made its configuration does not know
+    changes = changes_work(config, images) if first == 0 else Work()
+    return early * resting + late * (end - first - resting) + changes
 
 
 def derive_work(config: SearchConfig, images: Images) -> Work:

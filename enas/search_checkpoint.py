@@ -37,6 +37,10 @@ class Within:
     scoring_s: float = 0.0
     change: str | None = None
 
+    def note(self, change: str | None) -> None:
+        """Add a change to the shared weights, if there is one."""
+        self.change = "; ".join(filter(None, (self.change, change))) or None
+
     def state_dict(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -67,7 +71,7 @@ def state_of(search: Search) -> dict[str, Any]:
         "finalists": _finalists(search),
         "elapsed_s": search.elapsed_s,
         "overhead_s": search.overhead_s,
-        "splits": list(search.supernet.splits),
+        "splits": None if search.supernet.splits is None else list(search.supernet.splits),
         "shrunk": [search.curriculum.shrunk, search.curriculum.kept],
         "supernet": search.supernet.state_dict(),
         "average": None if search.average is None else search.average.module.state_dict(),
@@ -95,7 +99,8 @@ def take_over(search: Search, state: Mapping[str, Any]) -> None:
         _take_weights(search, state)
         search.optimizer.load_state_dict(state["optimizer"])
         search.searcher.load_state_dict(state["searcher"])
-        search.curriculum.shrunk, search.curriculum.kept = state.get("shrunk", (0, []))  # earlier versions know none
+        if "shrunk" in state:  # earlier versions know none
+            search.curriculum.shrunk, search.curriculum.kept = state["shrunk"]
         search.epoch, search.derived = state["epoch"], dict(state["derived"])
         if state["schema"] < SCHEMA:
             search.derived = {name: found for name, found in search.derived.items() if name not in PARTIAL}
@@ -110,7 +115,7 @@ def take_over(search: Search, state: Mapping[str, Any]) -> None:
 
 
 def _take_weights(search: Search, state: Mapping[str, Any]) -> None:
-    if state.get("splits"):  # earlier versions know none
+    if state.get("splits") is not None:  # earlier versions know none
         search.split(state["splits"])
     search.supernet.load_state_dict(state["supernet"])
     if search.average is not None:

@@ -52,8 +52,8 @@ def search(
 def _epochs(state: Search, rates: Rates | None) -> Iterator[Record]:
     while state.epoch < state.config.epochs:
         if state.within.stats is None:
-            changes = [*shrink_where_due(state), *split_where_due(state)]
-            state.within.change = "; ".join(changes) or state.within.change
+            for change_where_due in (shrink_where_due, split_where_due):
+                state.within.note(change_where_due(state))
             state.within.stats = state.train_shared_weights()
             state.save()
         state.train_searcher()

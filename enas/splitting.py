@@ -9,8 +9,8 @@ decision whose choices pull the weights that they share furthest apart, which th
 from __future__ import annotations
 
 import itertools
+import math
 import operator
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from enas import searchers, spaces
 from enas.data import random_batch
+from enas.errors import UserError
 from enas.plan import SPLITTING_PASSES, TRAINING_COST, Work, split_epoch
 from enas.spaces import Architecture
 from enas.training import Batch
@@ -26,47 +27,75 @@ from enas.training import Batch
 if TYPE_CHECKING:
     from enas.phases import Search
 
+MOST_COPIES = 64  # of the shared weights
 Gradient = list[Tensor | None]  # of every shared weight; None where the architecture does not use it
 
 
-def split_where_due(state: Search) -> list[str]:
+def split_where_due(state: Search) -> str | None:
     """Split the shared weights at the beginning of the epoch that `weights.split_after` says; before it, and when they
-    are split already, do nothing. Returns what was done, in words."""
+    are split already, do nothing. Returns in words what was done.
+
+    Raises UserError where the device's memory is not enough for it.
+    """
     due = split_epoch(state.config)
-    if due is None or state.epoch < due or state.supernet.splits:
-        return []
-    state.split(most_harmful(state, state.config.weights.splits))
-    names = [state.whole.decisions[d].name for d in state.supernet.splits]
-    return [f"shared weights split on {' and '.join(names)}"]
+    if due is None or state.epoch < due or state.supernet.splits is not None:
+        return None
+    split = state.runtime.attempt(lambda: state.split(most_harmful(state, state.config.weights.splits)))
+    if split is None:
+        raise UserError(
+            "the device must have memory for the copies of split shared weights, but it ran out; the last checkpoint "
+            "is intact; start a new run with fewer --splits, or a smaller --batch-size or --width"
+        )
+    if not split:
+        return "shared weights are not split: no decision's choices share any"
+    names = [state.whole.decisions[d].name for d in split]
+    return f"shared weights split on {' and '.join(names)}"
 
 
 def most_harmful(state: Search, count: int) -> list[int]:
-    """Positions of `count` decisions, or of all where those are fewer, in order: those whose choices' gradients agree
-    least."""
+    """Positions of `count` decisions, in order: those whose choices' gradients agree least. Fewer where there are no
+    more, or where that would make more than MOST_COPIES of the shared weights."""
     found = agreement(state)
-    return sorted(sorted(range(len(found)), key=found.__getitem__)[:count])
+    chosen: list[int] = []
+    copies = 1
+    for d in sorted(found, key=found.__getitem__):
+        choices = len(state.whole.decisions[d].labels)
+        if len(chosen) < count and copies * choices <= MOST_COPIES:
+            chosen.append(d)
+            copies *= choices
+    return sorted(chosen)
 
 
-def agreement(state: Search) -> list[float]:
-    """For every decision the mean cosine between the gradients that its choices have at the weights they share, on the
-    same training images and with the same other choices, those of uniform architectures. 1 where it is never active."""
-    space, weights = state.whole, state.config.weights
-    numbers = sum(len(decision.labels) - 1 for decision in space.decisions)
-    bases = searchers.uniform(space, max(1, SPLITTING_PASSES // (1 + numbers)), state.draws("splitting"))
-    sums = torch.zeros(len(space.decisions), device=state.runtime.device)
-    counts = [0] * len(space.decisions)
-    for i, base in enumerate(bases):
-        draws = state.draws(f"splitting images/{i}")
-        data = state.data
-        batch = random_batch(state.seen.train, weights.batch_size, data.mean, data.std, draws)
+def agreement(state: Search) -> dict[int, float]:
+    """For the positions of decisions the mean cosine between the gradients that its choices have at the weights they
+    share, on the same training images and with the same other choices, those of uniform architectures.
+
+    A decision is left out if none of those few architectures activates it, or if its choices share no weight.
+    """
+    space, kept = state.whole, state.curriculum.kept
+    count = max(1, SPLITTING_PASSES // (1 + sum(len(choices) - 1 for choices in kept)))
+    found: dict[int, list[Tensor]] = {}
+    images = macs = 0
+    for i, base in enumerate(state.curriculum.independent(count, state.draws("splitting"))):
+        size, draws = state.config.weights.batch_size, state.draws(f"splitting images/{i}")
+        batch = random_batch(state.seen.train, size, state.data.mean, state.data.std, draws)
+        archs = [base]
         own = _gradient(state, base, batch)
         for d, changes in itertools.groupby(searchers.alternatives(space, base), key=operator.itemgetter(0)):
-            choices = [(*base.choices[:d], choice, *base.choices[d + 1 :]) for _, choice in changes]
-            gradients = [own, *(_gradient(state, spaces.settled(space, other), batch) for other in choices)]
-            pairs = [_cosine(a, b) for j, a in enumerate(gradients) for b in gradients[:j]]
-            sums[d] += torch.stack(pairs).mean()
-            counts[d] += 1
-    return [total / n if n else 1.0 for total, n in zip(sums.tolist(), counts, strict=True)]
+            others = (choice for _, choice in changes if choice in kept[d])
+            variants = [spaces.settled(space, (*base.choices[:d], other, *base.choices[d + 1 :])) for other in others]
+            gradients = [own, *(_gradient(state, arch, batch) for arch in variants)]
+            cosines = (_cosine(a, b) for j, a in enumerate(gradients) for b in gradients[:j])
+            found.setdefault(d, []).extend(cosine for cosine in cosines if cosine is not None)
+            archs += variants
+            state.keeper.tick()
+        images += len(archs) * len(batch[0])
+        macs += sum(map(state.macs, archs)) * len(batch[0])
+    # counted at the end: a search that is stopped on the way begins this anew
+    state.training_macs += TRAINING_COST * macs
+    state.report(Work(training=images))
+    means = {d: torch.stack(cosines).mean().item() for d, cosines in found.items() if cosines}
+    return {d: value for d, value in means.items() if math.isfinite(value)}
 
 
 def _gradient(state: Search, arch: Architecture, batch: Batch) -> Gradient:
@@ -75,14 +104,14 @@ def _gradient(state: Search, arch: Architecture, batch: Batch) -> Gradient:
     with state.runtime.autocast():
         logits = state.supernet(images, [state.evaluator.graph(arch)])[0]
     loss = F.cross_entropy(logits.float(), labels)
-    state.training_macs += TRAINING_COST * len(images) * state.macs(arch)
-    state.report(Work(training=len(images)))
     return list(torch.autograd.grad(loss, list(state.supernet.parameters()), allow_unused=True))
 
 
-def _cosine(a: Sequence[Tensor | None], b: Sequence[Tensor | None]) -> Tensor:
-    """Between two gradients, of the weights that both architectures use."""
+def _cosine(a: Gradient, b: Gradient) -> Tensor | None:
+    """Between two gradients, of the weights that both architectures use; None where there are none."""
     both = [(x.flatten(), y.flatten()) for x, y in zip(a, b, strict=True) if x is not None and y is not None]
+    if not both:
+        return None
     product = torch.stack([x @ y for x, y in both]).sum()
     lengths = [torch.stack([part[side].square().sum() for part in both]).sum().sqrt() for side in (0, 1)]
-    return product / (lengths[0] * lengths[1]).clamp(min=torch.finfo(product.dtype).tiny)
+    return product / (lengths[0] * lengths[1])

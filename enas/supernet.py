@@ -27,10 +27,11 @@ class Supernet(nn.Module):
     Batch norm uses batch statistics of each architecture, always. Modules that no chosen graph uses
     take no part in the pass, so their parameters get no gradient.
 
-    splits: positions of the decisions for whose choices it has separate weights (enas/splitting.py): none at first.
+    splits: positions of the decisions for whose choices it has separate weights (enas/splitting.py); None: they have
+    not been split so far.
     """
 
-    splits: tuple[int, ...] = ()
+    splits: tuple[int, ...] | None = None
 
     def __init__(self, space: SearchSpace, generator: torch.Generator) -> None:
         super().__init__()
@@ -45,7 +46,7 @@ class Supernet(nn.Module):
     def split(self, decisions: Sequence[int]) -> None:
         """From now on each combination of choices of these decisions has weights of its own, copies of the present
         ones. Once only."""
-        assert not self.splits, "shared weights are split once"
+        assert self.splits is None, "shared weights are split once"
         self.splits = tuple(decisions)
         keys = list(self.weights)
         for part in range(1, math.prod(self._sizes[d] for d in self.splits)):
@@ -55,7 +56,7 @@ class Supernet(nn.Module):
     def part(self, arch: Architecture) -> int:
         """Which of the weights are the architecture's: 0 where they are not split."""
         part = 0
-        for d in self.splits:
+        for d in self.splits or ():
             part = part * self._sizes[d] + arch.choices[d]
         return part
 

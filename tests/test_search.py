@@ -71,6 +71,14 @@ def run(path: Path, data: DataSet, run_config: SearchConfig, stop_after: int | N
     return folder
 
 
+def state_of(folder: RunFolder, data: DataSet, run_config: SearchConfig) -> Search:
+    """The search as its checkpoint has it, or before its first step."""
+    state = Search(run_config, data, folder, runtime.start(run_config))
+    if folder.checkpoint.exists():
+        state.read_checkpoint()
+    return state
+
+
 def comparable(value: Any) -> Any:
     """The value without times and rates, which are the fields that end in `_s`."""
     if isinstance(value, dict):

@@ -284,8 +284,10 @@ def test_sandwich_steps_have_the_largest_and_uniform_ones() -> None:
     space = macro(3)
     largest = Architecture(space.name, (1, 1, 1, 1, 1, 1))
     others = uniform(space, 400, seeded())
-    archs = sandwich(largest, others, 3)
+    archs = sandwich([largest], others, 3)
     assert len(archs) == 600 and set(archs[::3]) == {largest}
+    in_turn = sandwich(others[:2], others, 2)
+    assert in_turn[:8:2] == [*others[:2], *others[:2]] and in_turn[1::2] == others
     assert [arch for i, arch in enumerate(archs) if i % 3] == others
 
 

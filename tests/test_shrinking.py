@@ -9,8 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from enas import checkpoint, config, runtime, shrinking, spaces, training
-from enas.config import SearchConfig
+from enas import checkpoint, config, shrinking, spaces, training
 from enas.data import DataSet, load
 from enas.effects import Effects
 from enas.errors import UserError
@@ -19,8 +18,8 @@ from enas.phases import Search
 from enas.plan import epochs_work, shrink_epochs
 from enas.runs import RunFolder
 from enas.shrinking import within, without_worst
-from tests.test_search import assert_same_run, run, tiny
-from tests.toys import macro, random_archs, seeded
+from tests.test_search import assert_same_run, run, state_of, tiny
+from tests.toys import chain, macro, random_archs, seeded
 
 RANDOM = ("searcher=random", "weights.shrinks=1", "derive.finalist_epochs=0")
 SANDWICH = ("weights.sampling=sandwich", "weights.architectures_per_step=3")
@@ -37,19 +36,14 @@ def few_architectures(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"enas.{module}.SHRINKING_ARCHITECTURES", 40)
 
 
-def state_of(folder: RunFolder, data: DataSet, run_config: SearchConfig) -> Search:
-    state = Search(run_config, data, folder, runtime.start(run_config))
-    if folder.checkpoint.exists():
-        state.read_checkpoint()
-    return state
-
-
-def test_the_worst_choices_go() -> None:
-    effects = [[0.1, -0.2, 0.3], [0.0, 1.0], [5.0]]
-    kept = without_worst([[0, 1, 2], [0, 1], [0]], effects)
-    assert kept == [[0, 2], [1], [0]]
-    assert without_worst(kept, effects) == [[2], [1], [0]]
-    assert without_worst([[2], [1], [0]], effects) == [[2], [1], [0]]  # one is left
+def test_the_worst_choices_go_where_all_agree() -> None:
+    first = [[0.1, -0.2, 0.3, 0.0], [0.0, 1.0], [1.0, 0.0, 2.0], [5.0]]
+    second = [[0.0, -0.1, -0.05, 9.0], [0.0, 1.0], [0.0, 1.0, 2.0], [5.0]]
+    everything = [[0, 1, 2, 3], [0, 1], [0, 1, 2], [0]]
+    kept = without_worst(everything, [first, second])
+    assert kept == [[0, 2, 3], [0, 1], [0, 1, 2], [0]]  # two stay at least
+    assert without_worst(kept, [first, first]) == [[0, 2], [0, 1], [0, 2], [0]]
+    assert without_worst([[0, 2], [0, 1], [0, 2], [0]], [first, first]) == [[0, 2], [0, 1], [0, 2], [0]]
 
 
 def test_other_choices_are_made_uniformly() -> None:
@@ -69,17 +63,29 @@ def test_other_choices_are_made_uniformly() -> None:
         spaces.validate(space, arch)
 
 
+def test_what_begins_to_matter_is_uniform_too() -> None:
+    space = chain()
+    d, parent = next((d, x.parent) for d, x in enumerate(space.decisions) if x.parent is not None and len(x.labels) > 2)
+    kept = shrinking.whole(space)
+    kept[parent] = [c for c in kept[parent] if c in space.decisions[d].parent_choices]
+    found = within(space, random_archs(space, 6000), kept, seeded(1))
+    made = torch.tensor([arch.choices[d] for arch in found if spaces.active(space, arch.choices)[d]])
+    shares = torch.bincount(made, minlength=len(kept[d])) / len(made)
+    assert (shares - 1 / len(kept[d])).abs().max() < 0.05, shares
+
+
 def test_a_shrinking_search(digits: DataSet, tmp_path: Path) -> None:
     run_config = tiny(*RANDOM, *SANDWICH, "weights.shrinks=2", "epochs=4")
     assert shrink_epochs(run_config) == [1, 3]
     whole = run(tmp_path / "whole", digits, run_config)
     first = run(tmp_path / "parts", digits, run_config, stop_after=1)
-    assert checkpoint.load(first.checkpoint)["shrunk"] == [0, []]
+    assert checkpoint.load(first.checkpoint)["shrunk"][0] == 0
     second = run(tmp_path / "parts", digits, run_config, stop_after=1)
     times, kept = checkpoint.load(second.checkpoint)["shrunk"]
-    assert times == 1
     state = state_of(second, digits, run_config)
-    assert [len(choices) for choices in kept] == [len(d.labels) - 1 for d in state.whole.decisions]
+    everything = shrinking.whole(state.whole)
+    assert times == 1 and kept != everything
+    assert all(len(before) - len(left) in (0, 1) for before, left in zip(everything, kept, strict=True))
     steps = [state.curriculum.of(step) for step in range(5)]
     assert all(archs[0] == state.curriculum.largest for archs in steps)
     made = [arch.choices for archs in steps for arch in archs[1:]]
@@ -90,13 +96,17 @@ def test_a_shrinking_search(digits: DataSet, tmp_path: Path) -> None:
     assert_same_run(run(tmp_path / "parts", digits, run_config), whole)
     changes = [record["change"] for record in whole.records() if record["kind"] == "epoch"]
     assert changes[0] is changes[2] is None
-    counts = [len(change.removeprefix("given up: ").split(", ")) for change in (changes[1], changes[3])]
-    assert counts == [6, 3]  # a connection is there or not: one of the two is left at once
+    gone = changes[1].removeprefix("given up: ").split(", ")
+    pairs = zip(state.whole.decisions, everything, kept, strict=True)
+    assert gone == [f"{d.name} {d.labels[c]}" for d, before, left in pairs for c in before if c not in left]
 
 
-def test_what_goes_has_the_lowest_effect(digits: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_goes_has_the_lowest_effect_by_both_halves(
+    digits: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     state = state_of(RunFolder(tmp_path / "none"), digits, tiny(*RANDOM))
     state.epoch = shrink_epochs(state.config)[0]
+    expected = state.curriculum.independent(40, state.draws("shrinking/0"))
     scored: list[Any] = []
     score = state.evaluator.score
 
@@ -105,15 +115,35 @@ def test_what_goes_has_the_lowest_effect(digits: DataSet, tmp_path: Path, monkey
         return scored[-1][1]
 
     monkeypatch.setattr(state.evaluator, "score", spy)
-    shrinking.shrink_where_due(state)
+    said = shrinking.shrink_where_due(state)
     ((archs, scores),) = scored
-    assert len(archs) == 40 and archs == state.curriculum.independent(0, seeded()) + archs
-    effects = Effects(state.whole, archs, -scores.known_loss.log())
-    everything = [[float(effects.predict([arch])) for arch in one_changed(state, d)] for d in range(6)]
-    for choices, values in zip(state.curriculum.kept, everything, strict=True):
-        assert sorted(set(range(len(values))) - set(choices)) == [values.index(min(values))]
+    assert archs == expected
+    values = -scores.known_loss.log()
+    halves = [Effects(state.whole, archs[i::2], values[i::2]) for i in (0, 1)]
+    for d, (decision, left) in enumerate(zip(state.whole.decisions, state.curriculum.kept, strict=True)):
+        variants = one_changed(state, d)
+        worst = {int(half.predict(variants).argmin()) for half in halves}
+        goes = len(decision.labels) > 2 and len(worst) == 1
+        assert left == [c for c in range(len(decision.labels)) if not (goes and c in worst)]
+    assert (said is None) == (state.curriculum.kept == shrinking.whole(state.whole))
     shrinking.shrink_where_due(state)  # is done
     assert len(scored) == 1
+
+
+def test_many_choices_that_go_are_counted(digits: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = state_of(RunFolder(tmp_path / "none"), digits, tiny(*RANDOM))
+    state.epoch = 2
+    effects = [[0.0] * len(decision.labels) for decision in state.whole.decisions]
+    monkeypatch.setattr(shrinking, "_effects", lambda state: [effects])
+    monkeypatch.setattr(shrinking, "MOST_NAMED", 2)
+    assert shrinking.shrink_where_due(state) == "given up: layer1/op conv_3x3, layer2/op conv_3x3 and 1 more"
+
+
+def test_when_choices_go() -> None:
+    for uniform, shrinks, expected in ((10, 1, [5]), (10, 2, [3, 7]), (2, 1, [1]), (3, 2, [1, 2]), (2, 4, [1])):
+        settings = [f"weights.shrinks={shrinks}", "epochs=20", f"controller.warmup_epochs={uniform}"]
+        assert shrink_epochs(tiny(*settings)) == expected
+    assert shrink_epochs(tiny("weights.shrinks=1", "epochs=1", "searcher=random")) == []
 
 
 def one_changed(state: Search, d: int) -> list[spaces.Architecture]:
@@ -166,7 +196,10 @@ def test_nothing_is_learned_from_the_largest_once_the_controller_proposes(digits
     ("settings", "message"),
     [
         (["weights.distillation=0.5"], "--sampling sandwich has in every step, but got independent"),
-        (["weights.shrinks=1", "controller.warmup_epochs=0"], "--shrinks is about uniform architectures"),
+        (["weights.shrinks=1", "controller.warmup_epochs=0"], "there are 0; give more"),
+        (["weights.shrinks=2", "epochs=2", "searcher=random"], "there are 2; give more"),
+        (["weights.shrinks=1", "searcher=random", "weights.source=x"], "weights.shrinks is 1; leave it out"),
+        (["weights.split_after=0.7"], "weights.splits is 0; give --splits too"),
     ],
 )
 def test_settings_that_would_do_nothing(settings: list[str], message: str) -> None:

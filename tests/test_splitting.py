@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from enas import checkpoint, runtime, searchers, spaces, splitting
-from enas.config import SearchConfig
+from enas import checkpoint, searchers, spaces, splitting
 from enas.data import DataSet, load, random_batch
+from enas.interrupts import Keeper
 from enas.network import Network, inherit
 from enas.phases import Search
 from enas.plan import split_epoch
@@ -20,7 +21,7 @@ from enas.runs import RunFolder
 from enas.spaces import Architecture, settled
 from enas.splitting import agreement, most_harmful
 from enas.supernet import Supernet
-from tests.test_search import assert_same_run, run, tiny
+from tests.test_search import assert_same_run, run, state_of, tiny
 from tests.toys import all_archs, images, macro, random_archs, seeded
 
 
@@ -32,13 +33,6 @@ def digits() -> DataSet:
 @pytest.fixture(autouse=True)
 def few_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(splitting, "SPLITTING_PASSES", 40)
-
-
-def state_of(folder: RunFolder, data: DataSet, run_config: SearchConfig) -> Search:
-    state = Search(run_config, data, folder, runtime.start(run_config))
-    if folder.checkpoint.exists():
-        state.read_checkpoint()
-    return state
 
 
 def test_copies_begin_as_they_were_and_then_go_their_own_ways() -> None:
@@ -114,13 +108,39 @@ def test_agreement_is_the_cosine_of_gradients_on_common_weights(
                 ours, theirs = (torch.cat([g[name].flatten() for name in common]) for g in (found[i], found[j]))
                 cosines.append(F.cosine_similarity(ours, theirs, dim=0))
         expected.append(torch.stack(cosines).mean().item())
-    macs = state.training_macs
-    assert agreement(state) == pytest.approx(expected, abs=1e-4)
+    assert agreement(state) == pytest.approx(dict(enumerate(expected)), abs=1e-4)
     passes = 1 + sum(len(decision.labels) - 1 for decision in space.decisions)
-    assert state.done.training == passes * size and state.training_macs > macs
+    assert state.done.training == passes * size
+    # three passes' worth for every multiply-accumulate of a network, and there are some
+    assert state.training_macs > 3 * size * passes * min(map(state.macs, all_archs(space)))
     order = sorted(range(len(expected)), key=expected.__getitem__)
     assert most_harmful(state, 2) == sorted(order[:2])
-    assert most_harmful(state, 99) == sorted(order)
+    labels = [len(decision.labels) for decision in space.decisions]
+    monkeypatch.setattr(splitting, "MOST_COPIES", 4)  # so that decisions of six choices do not come in question
+    assert most_harmful(state, 99) == sorted([d for d in order if labels[d] == 2][:2])
+
+
+def test_agreement_asks_for_what_is_left(digits: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = state_of(RunFolder(tmp_path), digits, tiny("weights.splits=1"))
+    state.curriculum.kept = [[1, 4] if len(left) == 6 else left for left in state.curriculum.kept]
+    asked: list[Architecture] = []
+
+    def asking(state: Search, arch: Architecture, batch: object) -> list[Tensor]:
+        asked.append(arch)
+        return [torch.ones(1)]
+
+    monkeypatch.setattr(splitting, "_gradient", asking)
+    assert set(agreement(state)) == set(range(len(state.whole.decisions)))
+    assert all(c in left for arch in asked for c, left in zip(arch.choices, state.curriculum.kept, strict=True))
+    # a decision of which no gradient tells a thing is left out, and where all are, nothing is split
+    monkeypatch.setattr(splitting, "_gradient", lambda state, arch, batch: [torch.zeros(1)])
+    assert agreement(state) == {}
+    assert splitting._cosine([None, torch.ones(2)], [torch.ones(2), None]) is None
+    state.epoch = 2
+    assert splitting.split_where_due(state) == "shared weights are not split: no decision's choices share any"
+    assert splitting.split_where_due(state) is None
+    state.save()
+    assert state_of(state.folder, digits, state.config).supernet.splits == ()
 
 
 def test_a_split_search_goes_on_as_if_never_interrupted(digits: DataSet, tmp_path: Path) -> None:
@@ -128,7 +148,7 @@ def test_a_split_search_goes_on_as_if_never_interrupted(digits: DataSet, tmp_pat
     assert split_epoch(run_config) == 2
     whole = run(tmp_path / "whole", digits, run_config)
     before = run(tmp_path / "parts", digits, run_config, stop_after=2)
-    assert checkpoint.load(before.checkpoint)["splits"] == []
+    assert checkpoint.load(before.checkpoint)["splits"] is None
     after = run(tmp_path / "parts", digits, run_config, stop_after=1)
     assert len(checkpoint.load(after.checkpoint)["splits"]) == 1
     assert_same_run(run(tmp_path / "parts", digits, run_config), whole)
@@ -136,7 +156,7 @@ def test_a_split_search_goes_on_as_if_never_interrupted(digits: DataSet, tmp_pat
     names = [decision.name for decision in macro(3).decisions]
     assert changes[:2] == [None, None] and changes[2].removeprefix("shared weights split on ") in names
     state = state_of(whole, digits, run_config)
-    assert state.average is not None and state.supernet.splits == state.average.module.splits != ()
+    assert state.average is not None and state.supernet.splits and state.average.module.splits == state.supernet.splits
     first = json.loads(whole.result.read_text())["finalists"][0]
     scores = state.evaluator.score([spaces.from_json(first["arch"])], state.validation_batches())
     assert scores.accuracy.tolist() == [first["proxy_accuracy"]]
@@ -148,6 +168,34 @@ def test_a_split_search_goes_on_as_if_never_interrupted(digits: DataSet, tmp_pat
     again = ("weights.splits=1", "weights.ema_decay=0.9", "controller.warmup_epochs=0", "epochs=1")
     derived = run(tmp_path / "derived", digits, tiny(*again, f"weights.source={whole.path}"))
     assert checkpoint.load(derived.checkpoint)["splits"] == list(state.supernet.splits)
+
+
+def test_a_stop_while_it_looks_where_to_split(digits: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_config = tiny("weights.splits=1", "weights.shrinks=1", "controller.warmup_epochs=2", "epochs=4")
+    whole = run(tmp_path / "whole", digits, run_config)
+    gradient, tick = splitting._gradient, Keeper.tick
+    asked = []
+
+    def asking(*arguments: Any) -> Any:
+        asked.append(1)
+        return gradient(*arguments)
+
+    def stopping(keeper: Keeper) -> None:
+        if len(asked) > 8:
+            keeper._save()
+            raise Killed
+        tick(keeper)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(splitting, "_gradient", asking)
+        patch.setattr(Keeper, "tick", stopping)
+        with pytest.raises(Killed):
+            run(tmp_path / "parts", digits, run_config)
+    assert_same_run(run(tmp_path / "parts", digits, run_config), whole)
+
+
+class Killed(Exception):
+    """What a test stops a search with."""
 
 
 def differ(a: nn.Module, b: nn.Module) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enas.config.budget import parse_budget
 from enas.config.settings import RetrainConfig, SearchConfig
 from enas.config.spaces import ChainOptions
-from enas.config.training import SgdConfig
+from enas.config.training import SgdConfig, WeightsConfig
 from enas.errors import UserError
 
 
@@ -30,6 +30,7 @@ def check(config: SearchConfig | RetrainConfig) -> None:
         _check_costs(config)
         _check_source(config)
         _check_sampling(config)
+        _check_splits(config)
         check_image_size(config.weights.image_size, config.data.image_size)
         _check_audit(config)
         _check_finalists(config)
@@ -105,6 +106,21 @@ def _check_source(config: SearchConfig) -> None:
             "the shared weights of weights.source are trained already, so nothing is left to sample for, but "
             f"weights.sampling is {config.weights.sampling}; leave it out"
         )
+    if config.weights.shrinks:
+        raise UserError(
+            "the shared weights of weights.source are trained already, so no choice is left to be given up meanwhile, "
+            f"but weights.shrinks is {config.weights.shrinks}; leave it out"
+        )
+
+
+def _check_splits(config: SearchConfig) -> None:
+    """Raise UserError where it is said when to split shared weights that are not split."""
+    weights = config.weights
+    if not weights.splits and weights.split_after != WeightsConfig().split_after:
+        raise UserError(
+            f"weights.split_after says when shared weights are split, here {weights.split_after:g}, but weights.splits "
+            "is 0; give --splits too, or leave it out"
+        )
 
 
 def check_image_size(seen: int | None, own: int | None) -> None:
@@ -124,11 +140,11 @@ def _check_sampling(config: SearchConfig) -> None:
             "--distillation lets the others of a step learn from the largest architecture, which only --sampling "
             f"sandwich has in every step, but got {sampling}; give --sampling sandwich, or leave it out"
         )
-    warm = not config.learns or config.controller.warmup_epochs > 0
-    if config.weights.shrinks and not warm:
+    uniform = config.controller.warmup_epochs if config.learns else config.epochs
+    if config.weights.shrinks and (uniform == 0 or config.budget is None and uniform <= config.weights.shrinks):
         raise UserError(
-            "--shrinks is about uniform architectures, which only warm-up and searcher random train on, but "
-            "controller.warmup_epochs is 0; give it more, or leave --shrinks out"
+            f"--shrinks {config.weights.shrinks} needs more epochs with uniform architectures than that, which are "
+            f"those of warm-up and of searcher random, but there are {uniform}; give more, or leave --shrinks out"
         )
     if sampling == "independent" or config.evaluator != "shared-weights":
         return
@@ -137,7 +153,7 @@ def _check_sampling(config: SearchConfig) -> None:
             "--sampling sandwich needs at least two architectures in a step, the largest one being always the first, "
             f"but got {together}; give --architectures-per-step"
         )
-    if not warm:
+    if uniform == 0:
         raise UserError(
             f"--sampling {sampling} is about uniform architectures, which only warm-up and searcher random train on, "
             "but controller.warmup_epochs is 0; give it more, or leave --sampling out"

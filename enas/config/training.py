@@ -90,8 +90,8 @@ class WeightsConfig(SgdConfig):
     )
     shrinks: int = setting(
         0,
-        "how often every decision gives up its worst choice, by its effect on the loss, while uniform architectures "
-        "train the shared weights; those choices train no further while that lasts",
+        "how often decisions of more than two choices give up the worst one, by its effect on the loss, while uniform "
+        "architectures train the shared weights; from then on none of these makes it",
         option="--shrinks",
         low=0,
         high=8,
@@ -100,7 +100,7 @@ class WeightsConfig(SgdConfig):
         0,
         "decisions on which the shared weights are split (few-shot; Zhao et al. 2021): every choice, or every "
         "combination of choices of several, goes on with a copy of its own. It is those decisions whose choices' "
-        "gradients agree least (Hu et al. 2022)",
+        "gradients agree least (Hu et al. 2022), as long as that makes no more than 64 copies",
         option="--splits",
         low=0,
         high=3,

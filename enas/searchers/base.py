@@ -140,11 +140,12 @@ def fair(space: SearchSpace, steps: int, per_step: int, generator: torch.Generat
     return architectures(space, torch.stack(columns, 1))
 
 
-def sandwich(largest: Architecture, others: Sequence[Architecture], per_step: int) -> list[Architecture]:
-    """The architectures of many steps, one step's after the other: the largest one, then some of the others, uniform
-    ones (the sandwich rule, Yu & Huang 2019, without its smallest network)."""
-    starts = range(0, len(others), per_step - 1)
-    return [arch for start in starts for arch in (largest, *others[start : start + per_step - 1])]
+def sandwich(largest: Sequence[Architecture], others: Sequence[Architecture], per_step: int) -> list[Architecture]:
+    """The architectures of many steps, one step's after the other: the largest one, or in turn one of several, then
+    some of the others, uniform ones (the sandwich rule, Yu & Huang 2019, without its smallest network)."""
+    rest = per_step - 1
+    steps = range(len(others) // rest)
+    return [arch for i in steps for arch in (largest[i % len(largest)], *others[i * rest : (i + 1) * rest])]
 
 
 def climbed(
