@@ -87,17 +87,17 @@ class Curriculum:
         """
         space, sampling = self.state.whole, self.state.config.weights.sampling
         if sampling == "fair":
-            return self._left(searchers.fair(space, steps, together, draws), draws)
+            return searchers.fair(space, steps, together, draws, self.kept)
         if sampling == "sandwich":
-            return searchers.sandwich(self._largest(), self.independent(steps * (together - 1), draws), together)
+            return searchers.sandwich(
+                self._largest_of_parts(), self.independent(steps * (together - 1), draws), together
+            )
         return self.independent(steps * together, draws)
 
     def independent(self, n: int, draws: torch.Generator) -> Sequence[Architecture]:
         """n uniform architectures of the choices that are left."""
-        return self._left(searchers.uniform(self.state.whole, n, draws), draws)
-
-    def _left(self, archs: Sequence[Architecture], draws: torch.Generator) -> Sequence[Architecture]:
         space = self.state.whole
+        archs = searchers.uniform(space, n, draws)
         return archs if self.kept == whole(space) else within(space, archs, self.kept, draws)
 
     def give_up(self, kept: Kept) -> list[str]:
@@ -107,7 +107,7 @@ class Curriculum:
         self.kept, self.shrunk = kept, self.shrunk + 1
         return gone
 
-    def _largest(self) -> list[Architecture]:
+    def _largest_of_parts(self) -> list[Architecture]:
         """The largest architecture of the space; where shared weights are split, that of each of their parts."""
         splits = self.state.supernet.splits or ()
         found = []

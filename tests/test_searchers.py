@@ -27,6 +27,7 @@ from enas.searchers import (
     skip_penalty,
     uniform,
 )
+from enas.shrinking import whole
 from enas.spaces import Architecture, SearchSpace, uniform_entropies
 from tests.toys import Toy, all_archs, as_tensor, macro, seeded
 
@@ -269,7 +270,7 @@ def test_uniform_architectures_are_uniform_in_every_decision() -> None:
 def test_fair_steps_make_all_choices_equally_often(per_step: int) -> None:
     """As far as their number allows; and each architecture by itself is uniform."""
     space, steps = macro(3), 1500
-    choices = as_tensor(fair(space, steps, per_step, seeded())).view(steps, per_step, -1)
+    choices = as_tensor(fair(space, steps, per_step, seeded(), whole(space))).view(steps, per_step, -1)
     for d, decision in enumerate(space.decisions):
         k = len(decision.labels)
         counts = torch.stack([(choices[:, :, d] == choice).sum(1) for choice in range(k)])
@@ -277,7 +278,11 @@ def test_fair_steps_make_all_choices_equally_often(per_step: int) -> None:
         for place in (0, per_step - 1):
             shares = torch.bincount(choices[:, place, d], minlength=k) / steps
             assert (shares - 1 / k).abs().max() < 4 * (1 / k / steps) ** 0.5
-    assert torch.equal(choices, as_tensor(fair(space, steps, per_step, seeded())).view(steps, per_step, -1))
+    kept = [[left[-1]] for left in whole(space)]
+    assert {arch.choices for arch in fair(space, 2, per_step, seeded(), kept)} == {tuple(left[0] for left in kept)}
+    assert torch.equal(
+        choices, as_tensor(fair(space, steps, per_step, seeded(), whole(space))).view(steps, per_step, -1)
+    )
 
 
 def test_sandwich_steps_have_the_largest_and_uniform_ones() -> None:

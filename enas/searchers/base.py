@@ -127,16 +127,19 @@ def shrunk(space: LimitedSpace, arch: Architecture, generator: torch.Generator) 
     return arch
 
 
-def fair(space: SearchSpace, steps: int, per_step: int, generator: torch.Generator) -> list[Architecture]:
+def fair(
+    space: SearchSpace, steps: int, per_step: int, generator: torch.Generator, among: Sequence[Sequence[int]]
+) -> list[Architecture]:
     """The architectures of so many steps, one step's after the other. Those of a step make all choices of each decision
     equally often, or some choices once more, chosen uniformly, where their number is no multiple of the choices'.
-    Each architecture by itself is uniform (strict fairness; FairNAS, Chu et al. 2021)."""
+    Each architecture by itself is uniform (strict fairness; FairNAS, Chu et al. 2021). among: the choices of each
+    decision that they make."""
     columns = []
-    for decision in space.decisions:
-        k = len(decision.labels)
+    for choices in among:
+        k = len(choices)
         rounds = -(-per_step // k)
         orders = torch.rand(steps, rounds, k, generator=generator, dtype=torch.float64).argsort(-1)
-        columns.append(orders.flatten(1)[:, :per_step].flatten())
+        columns.append(torch.tensor(choices)[orders.flatten(1)[:, :per_step].flatten()])
     return architectures(space, torch.stack(columns, 1))
 
 
