@@ -89,9 +89,8 @@ class Curriculum:
         if sampling == "fair":
             return searchers.fair(space, steps, together, draws, self.kept)
         if sampling == "sandwich":
-            return searchers.sandwich(
-                self._largest_of_parts(), self.independent(steps * (together - 1), draws), together
-            )
+            others = self.independent(steps * (together - 1), draws)
+            return searchers.sandwich(self._largest_of_parts(), others, together)
         return self.independent(steps * together, draws)
 
     def independent(self, n: int, draws: torch.Generator) -> Sequence[Architecture]:

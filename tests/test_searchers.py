@@ -312,7 +312,7 @@ def as_pairs(choices: Tensor) -> set[tuple[int, ...]]:
 
 def test_fair_choices_of_different_decisions_are_independent() -> None:
     space = macro(3)
-    choices = as_tensor(fair(space, 600, 6, seeded()))
+    choices = as_tensor(fair(space, 600, 6, seeded(), whole(space)))
     assert len(as_pairs(choices)) == len(as_pairs(as_tensor(uniform(space, 3600, seeded()))))
 
 
