@@ -17,7 +17,7 @@ from enas.interrupts import Keeper
 from enas.network import Network, inherit
 from enas.phases import Search
 from enas.plan import split_epoch
-from enas.runs import RunFolder
+from enas.runs import NEWER, RunFolder
 from enas.spaces import Architecture, settled
 from enas.splitting import agreement, most_harmful
 from enas.supernet import Supernet
@@ -192,6 +192,28 @@ def test_a_stop_while_it_looks_where_to_split(digits: DataSet, tmp_path: Path, m
         with pytest.raises(Killed):
             run(tmp_path / "parts", digits, run_config)
     assert_same_run(run(tmp_path / "parts", digits, run_config), whole)
+
+
+def test_each_copy_has_a_largest_architecture(digits: DataSet, tmp_path: Path) -> None:
+    sandwich = ("weights.sampling=sandwich", "weights.architectures_per_step=3")
+    state = state_of(RunFolder(tmp_path / "none"), digits, tiny(*sandwich, "weights.splits=1"))
+    whole = state.curriculum.largest
+    state.split([1])
+    labels = state.whole.decisions[1].labels
+    firsts = state.curriculum.untaught(2 * len(labels), 3, seeded())[::3]
+    assert [arch.choices[1] for arch in firsts] == 2 * list(range(len(labels)))
+    assert {(arch.choices[0], *arch.choices[2:]) for arch in firsts} == {(whole.choices[0], *whole.choices[2:])}
+    assert sorted({state.supernet.part(arch) for arch in firsts}) == list(range(len(labels)))
+
+
+def test_a_checkpoint_of_earlier_versions_goes_on(digits: DataSet, tmp_path: Path) -> None:
+    whole = run(tmp_path / "whole", digits, tiny())
+    old = run(tmp_path / "old", digits, tiny(), stop_after=1)
+    state = checkpoint.load(old.checkpoint)
+    assert not any(name in state["identity"]["settings"] for name in NEWER if name not in ("image_size", "ema_decay"))
+    del state["splits"], state["shrunk"], state["within"]["change"]
+    checkpoint.save(old.checkpoint, state)
+    assert_same_run(run(tmp_path / "old", digits, tiny()), whole)
 
 
 class Killed(Exception):
