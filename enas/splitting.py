@@ -68,7 +68,8 @@ def most_harmful(state: Search, count: int) -> list[int]:
 
 def agreement(state: Search) -> dict[int, float]:
     """For the positions of decisions the mean cosine between the gradients that its choices have at the weights they
-    share, on the same training images and with the same other choices, those of uniform architectures.
+    share, on the same training images and with the same other choices, those of uniform architectures. One that does
+    not activate the decision counts as full agreement: a copy for what is rare would be of little use.
 
     A decision is left out if none of those few architectures activates it, or if its choices share no weight.
     """
@@ -85,8 +86,10 @@ def agreement(state: Search) -> dict[int, float]:
             others = (choice for _, choice in changes if choice in kept[d])
             variants = [spaces.settled(space, (*base.choices[:d], other, *base.choices[d + 1 :])) for other in others]
             gradients = [own, *(_gradient(state, arch, batch) for arch in variants)]
-            cosines = (_cosine(a, b) for j, a in enumerate(gradients) for b in gradients[:j])
-            found.setdefault(d, []).extend(cosine for cosine in cosines if cosine is not None)
+            cosines = [_cosine(a, b) for j, a in enumerate(gradients) for b in gradients[:j]]
+            known = [cosine for cosine in cosines if cosine is not None]
+            if known:
+                found.setdefault(d, []).append(torch.stack(known).mean())
             archs += variants
             state.keeper.tick()
         images += len(archs) * len(batch[0])
@@ -94,7 +97,7 @@ def agreement(state: Search) -> dict[int, float]:
     # counted at the end: a search that is stopped on the way begins this anew
     state.training_macs += TRAINING_COST * macs
     state.report(Work(training=images))
-    means = {d: torch.stack(cosines).mean().item() for d, cosines in found.items() if cosines}
+    means = {d: (torch.stack(of).sum().item() + count - len(of)) / count for d, of in found.items()}
     return {d: value for d, value in means.items() if math.isfinite(value)}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,20 @@ def test_agreement_asks_for_what_is_left(digits: DataSet, tmp_path: Path, monkey
     assert splitting.split_where_due(state) is None
     state.save()
     assert state_of(state.folder, digits, state.config).supernet.splits == ()
+
+
+def test_what_is_rarely_active_agrees(digits: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = ("space.name=chain", "space.min_layers=1", "space.max_layers=2", "space.kernels=3", "space.filters=4,8")
+    state = state_of(RunFolder(tmp_path / "none"), digits, tiny("weights.splits=1", *few))
+    numbers = itertools.count()
+    orthogonal = torch.eye(2048)
+    monkeypatch.setattr(splitting, "_gradient", lambda state, arch, batch: [orthogonal[next(numbers)]])
+    monkeypatch.setattr(splitting, "SPLITTING_PASSES", 1000)
+    found = agreement(state)
+    decisions = state.whole.decisions
+    assert all((found[d] == 0) == (decisions[d].parent is None) for d in found)
+    deepest = [d for d in found if decisions[d].name.startswith("layer2")]
+    assert deepest and all(0.3 < found[d] < 1 for d in deepest)  # half of the networks have no second layer
 
 
 def test_a_split_search_goes_on_as_if_never_interrupted(digits: DataSet, tmp_path: Path) -> None:
