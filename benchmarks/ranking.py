@@ -46,6 +46,7 @@ from enas.zero_cost import VOTES, vote
 NAME = re.compile(r"[\w-]+")  # of a recipe, which names a folder
 ZERO_COST_IMAGES = 64
 RANDOM_TRAININGS = 10
+CANDIDATES = 1000  # networks that a search judges before it chooses
 LEAST = 10  # networks whose ranking says something
 SYNFLOW = {
     "vote without synflow": 0.0,
@@ -228,7 +229,22 @@ def summary(table: TrueAccuracies, positions: Any, values: Floats, cap: float | 
     found["pick"] = picked(table, positions, values, np.inf)
     found["pick_under_cap"] = None if cap is None else picked(table, positions, values, cap)
     found["networks"] = len(positions)
+    if len(positions) > CANDIDATES:
+        found["pick_of_some"] = picked_of_some(values, truth, CANDIDATES)
     return found
+
+
+def picked_of_some(values: Floats, truth: Floats, count: int) -> dict[str, float]:
+    """The true accuracy of what the score picks of so many networks, drawn at random: mean and standard deviation over
+    all draws. Who draws others picks another."""
+    ordered = truth[np.argsort(-np.nan_to_num(values, nan=-np.inf), kind="stable")]
+    n = len(ordered)
+    # the chance that the k-th best is drawn, and nobody better
+    left = np.arange(n - count)  # better networks that are all not drawn, for each k but the first
+    shares = count / n * np.cumprod(np.concatenate([[1.0], (n - count - left) / (n - 1 - left)]))
+    accuracies = ordered[: len(shares)]
+    mean = float(shares @ accuracies)
+    return {"count": count, "mean": mean, "sd": float((shares @ (accuracies - mean) ** 2) ** 0.5)}
 
 
 def picked(table: TrueAccuracies, positions: Any, values: Floats, most: float) -> dict[str, Any]:

@@ -40,6 +40,13 @@ def rows(report: Mapping[str, Any]) -> list[str]:
     for name, found in report["predictors"].items():
         lines.append(line(name, "", ["", ""], [found], columns))
     lines += gains(report)
+    for name, entry in report["recipes"].items():
+        for score in entry["runs"][0]["scores"]:
+            found = [run["scores"][score].get("pick_of_some") for run in entry["runs"]]
+            if None not in found:
+                middle, spread = (100 * mean(each[key] for each in found) for key in ("mean", "sd"))
+                words = f"pick of {found[0]['count']:,} drawn at random: {middle:.2f} % on average of all draws"
+                lines.append(f"{name}, {score}, {words} (sd {spread:.2f})")
     for key, among in (("chance", "all networks"), ("chance_under_cap", "networks under the cap")):
         if key in report:
             figures = {name: f"{100 * value:.2f} %" for name, value in report[key].items()}

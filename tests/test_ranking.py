@@ -104,6 +104,19 @@ def test_chance_is_the_mean_over_all_choices_of_ten() -> None:
     assert found == pytest.approx({"mean": truth.mean(), "best_of_ten": np.mean(best), "best": truth.max()})
 
 
+def test_what_is_picked_of_some_networks() -> None:
+    from ranking import picked_of_some
+
+    draws = np.random.default_rng(0)
+    truth, values = draws.random(12), draws.random(12)
+    values[3] = np.nan  # worse than all others
+    ordered = np.where(np.isnan(values), -1, values)
+    picks = [truth[max(some, key=lambda i: ordered[i])] for some in itertools.combinations(range(12), 5)]
+    found = picked_of_some(values, truth, 5)
+    assert found == pytest.approx({"count": 5, "mean": np.mean(picks), "sd": np.std(picks)})
+    assert picked_of_some(values, truth, 12)["mean"] == pytest.approx(truth[np.nanargmax(values)])
+
+
 def test_the_rank_of_a_pick_counts_networks_and_what_is_better_than_chance() -> None:
     """Also those that share an accuracy; the same network under two names counts once."""
     import ranking
