@@ -22,7 +22,18 @@ from enas.config import Budget, DeriveConfig, SearchConfig, parse_budget
 from enas.data import DataSet, random_batch
 from enas.errors import UserError
 from enas.phases import Search
-from enas.plan import TRAINING_COST, Images, Work, derive_work, epochs_work, sizes, total_work, weight_steps, with_sizes
+from enas.plan import (
+    TRAINING_COST,
+    Images,
+    Work,
+    derive_work,
+    epochs_work,
+    sizes,
+    split_epoch,
+    total_work,
+    weight_steps,
+    with_sizes,
+)
 from enas.runs import RunFolder
 from enas.runtime import Runtime
 from enas.searchers import Searcher
@@ -229,7 +240,8 @@ def replanned(state: Search, rates: Rates) -> SearchConfig:
         warmup = min(max(round(share * epochs), state.epoch), epochs - 1) if warm else config.controller.warmup_epochs
         return with_sizes(cheaper, {**sizes(cheaper), "epochs": epochs, "warmup_epochs": warmup})
 
-    least = state.epoch if learned else state.epoch + 1
+    unsplit = split_epoch(config) is not None and state.supernet.splits is None
+    least = state.epoch if learned and not unsplit else state.epoch + 1
     return sized(_largest(lambda n: state.elapsed_s + rest_s(sized(n)) <= budget_s, least))
 
 

@@ -18,7 +18,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from enas import budget, config, runtime
-from enas.budget import DERIVE_SCALES, DERIVE_SHARE, MIN_EPOCHS, Rates, fit, operations, plan, replanned
+from enas.budget import DERIVE_SCALES, DERIVE_SHARE, MAX_EPOCHS, MIN_EPOCHS, Rates, fit, operations, plan, replanned
 from enas.cli import main
 from enas.config import PRESETS, Budget, SearchConfig, parse_budget
 from enas.cost import cost
@@ -96,6 +96,7 @@ def test_epochs_are_added_up_in_one_go() -> None:
 
 
 @settings(max_examples=80)
+@example("cpu-macro", 1e5, 1e-6, 1e-2, 0.0)
 @given(
     st.sampled_from(sorted(CONFIGS)),
     st.floats(1, 5).map(lambda digits: 10**digits),
@@ -116,7 +117,7 @@ def test_sizes_fill_the_budget_and_never_exceed_it(
         found_budget = Budget(float(least[1]) + 1, True)  # what it asks for is enough
         found = fit(before, found_budget, rates, SIZES)
     assert taken(found, rates) <= found_budget.amount * (1 + 1e-9)
-    if found.weights.steps is None:  # there was room for whole epochs
+    if found.weights.steps is None and found.epochs < MAX_EPOCHS:  # there was room for whole epochs, and not for all
         assert taken(found, rates) >= 0.8 * found_budget.amount
     assert found.epochs >= MIN_EPOCHS
     config.check(dataclasses.replace(found, budget=None))  # an ordinary configuration, with epochs to learn in
@@ -285,6 +286,11 @@ def test_a_machine_that_is_far_too_slow_still_lets_the_controller_learn(
     assert (cut.derive.finalist_epochs, cut.derive.finalists) == (0, 1)
     state.epoch = 20
     assert replanned(state, rates).epochs == 20  # and none is taken back
+    split = dataclasses.replace(state.config, weights=dataclasses.replace(state.config.weights, splits=1))
+    state.config = state.initial = split
+    assert replanned(state, rates).epochs == 21  # one is left to split in
+    state.split([0])
+    assert replanned(state, rates).epochs == 20
 
 
 # ---- whole searches
