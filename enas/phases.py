@@ -113,13 +113,12 @@ class Search:
         """The weights that judge: those that are trained, or their average."""
         return self.supernet if self.average is None else self.average.module
 
-    def split(self, decisions: Sequence[int]) -> Sequence[int]:
-        """Give choices of these decisions, which it returns, shared weights of their own. Momentum starts anew."""
+    def split(self, decisions: Sequence[int]) -> None:
+        """Give choices of these decisions shared weights of their own. Momentum starts anew."""
         for module in [self.supernet] if self.average is None else [self.supernet, self.average.module]:
             module.split(decisions)
         self.optimizer = sgd(self.supernet, self.config.weights)
         self.evaluator.graph.cache_clear()
-        return decisions
 
     @functools.cached_property
     def images(self) -> Images:

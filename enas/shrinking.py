@@ -30,7 +30,7 @@ def shrink_where_due(state: Search) -> str | None:
     """Give up choices as often as should have happened by the beginning of this epoch. Returns in words what went."""
     curriculum, gone = state.curriculum, []
     due = sum(epoch <= state.epoch for epoch in shrink_epochs(state.config))
-    while curriculum.uniform and curriculum.shrunk < due:
+    while curriculum.uniform and curriculum.shrunk < due and any(len(left) > LEAST_KEPT for left in curriculum.kept):
         gone += curriculum.give_up(without_worst(curriculum.kept, _effects(state)))
     if not gone:
         return None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 import operator
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -40,16 +41,22 @@ def split_where_due(state: Search) -> str | None:
     due = split_epoch(state.config)
     if due is None or state.epoch < due or state.supernet.splits is not None:
         return None
-    split = state.runtime.attempt(lambda: state.split(most_harmful(state, state.config.weights.splits)))
-    if split is None:
+    if state.runtime.attempt(lambda: _split(state)) is None:
         raise UserError(
             "the device must have memory for the copies of split shared weights, but it ran out; the last checkpoint "
             "is intact; start a new run with fewer --splits, or a smaller --batch-size or --width"
         )
-    if not split:
+    splits: Sequence[int] = state.supernet.splits or ()
+    names = [state.whole.decisions[d].name for d in splits]
+    if not names:
         return "shared weights are not split: no decision's choices share any"
-    names = [state.whole.decisions[d].name for d in split]
     return f"shared weights split on {' and '.join(names)}"
+
+
+def _split(state: Search) -> bool:
+    """Split the shared weights where it is most needed. True, once that is done."""
+    state.split(most_harmful(state, state.config.weights.splits))
+    return True
 
 
 def most_harmful(state: Search, count: int) -> list[int]:

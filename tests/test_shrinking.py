@@ -128,6 +128,8 @@ def test_what_goes_has_the_lowest_effect_by_both_halves(
     assert (said is None) == (state.curriculum.kept == shrinking.whole(state.whole))
     shrinking.shrink_where_due(state)  # is done
     assert len(scored) == 1
+    state.curriculum.shrunk, state.curriculum.kept = 0, [left[:2] for left in state.curriculum.kept]
+    assert shrinking.shrink_where_due(state) is None and len(scored) == 1  # nothing is left to go
 
 
 def test_many_choices_that_go_are_counted(digits: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
