@@ -171,14 +171,14 @@ def _scored(state: Search, name: str, archs: list[Architecture], batches: list[B
 
 
 def _result(state: Search) -> dict[str, Any]:
-    criterion = state.derived["criterion"]
+    by = state.derived["criterion"], state.config.derive.finalist_criterion
     return search_result(
         state.config,
         state.objective,
         state.space,
         state.data.classes,
         state.identity["images"],
-        sorted(state.derived["finalists"], key=lambda finalist: finalists.standing(finalist, criterion), reverse=True),
+        sorted(state.derived["finalists"], key=lambda finalist: finalists.standing(finalist, *by), reverse=True),
         state.derived["random_baseline"],
         state.derived["archive"],
         state.runtime,

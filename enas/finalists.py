@@ -2,7 +2,9 @@
 
 They have one recipe, one seed and so the same images in the same order: they differ in their architecture alone. Each
 starts from weights of its own, or from the shared ones (`derive.finalist_weights`), which fit: finalists have the
-searched size.
+searched size. They are compared by their accuracy on the validation images, or by their mean loss in training
+(`derive.finalist_criterion`): how fast a network learns tells in a few epochs how well it will do (Ru et al. 2021,
+"Speedy Performance Estimation for Neural Architecture Search"), and is measured on all training images.
 
 With successive halving (`derive.halving_eta`, enas/halving.py) all of them train to the first rung, the best to the
 next one, and so on. The learning rate follows one cycle over all of `derive.finalist_epochs`, wherever a finalist is
@@ -17,6 +19,7 @@ the first look from coming too early.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -30,18 +33,22 @@ from enas.phases import Search
 from enas.plan import TRAINING_COST, Work
 from enas.records import FinalistRecord
 from enas.runtime import Runtime, derived_seed
+from enas.seen import Seen, resized
 from enas.standalone import OutOfMemory, Standalone
 from enas.supernet import Supernet
 from enas.training import UNLIMITED
+
+FAILED: dict[str, float | None] = {"standalone_accuracy": None, "training_loss": None}  # or not trained
 
 
 def train(state: Search) -> Iterator[FinalistRecord]:
     """Train the finalists in `state.derived` from rung to rung; continues where they stand. Yields each at each rung.
 
-    A finalist's `rungs` say after how many epochs it had which accuracy, its `standalone_accuracy` is the last of them:
-    None without training, and where it failed.
+    A finalist's `rungs` say after how many epochs it had which accuracy and training loss; its `standalone_accuracy`
+    and `training_loss` are the last of them: None without training, and where it failed.
     """
     derive, finalists = state.config.derive, state.derived["finalists"]
+    images = state.seen_by_finalists() if derive.finalist_epochs else state.seen
     going_on = list(range(len(finalists)))
     for rung, until in enumerate(derive.rungs):
         for place in going_on:
@@ -49,16 +56,17 @@ def train(state: Search) -> Iterator[FinalistRecord]:
             done: list[dict[str, Any]] = finalist.setdefault("rungs", [])
             if len(done) > rung:
                 continue
-            accuracy = _train_to(state, place, until)
-            done.append({"epochs": until, "standalone_accuracy": accuracy})
-            finalist["standalone_accuracy"] = accuracy
+            found = _train_to(state, images, place, until)
+            done.append({"epochs": until, **found})
+            finalist |= found
             record = FinalistRecord(
                 rank=place + 1,
                 arch=finalist["text"],
                 proxy_accuracy=finalist["proxy_accuracy"],
                 rung=rung,
                 epochs=until,
-                standalone_accuracy=accuracy,
+                standalone_accuracy=found["standalone_accuracy"],
+                training_loss=found["training_loss"],
                 flops=state.flops,
                 elapsed_s=state.elapsed_s,
             )
@@ -66,21 +74,31 @@ def train(state: Search) -> Iterator[FinalistRecord]:
             state.save()
             yield record
         if until < derive.finalist_epochs:
-            scores = [finalists[place]["rungs"][rung]["standalone_accuracy"] for place in going_on]
+            scores = [judged(finalists[place]["rungs"][rung], derive.finalist_criterion) for place in going_on]
             going_on = [going_on[i] for i in halving.promoted(scores, derive.halving_eta)]
         state.paused = {place: paused for place, paused in state.paused.items() if place in going_on}
 
 
-def standing(finalist: Mapping[str, Any], criterion: str) -> tuple[float, float, float]:
-    """What finalists are ordered by, the best with the greatest: how far it came, its accuracy there, its criterion.
+def judged(rung: Mapping[str, Any], finalist_criterion: str) -> float | None:
+    """What finalists are compared by at a rung, the greater the better; None where the training failed."""
+    if rung["standalone_accuracy"] is None:
+        return None
+    return float(rung["standalone_accuracy"] if finalist_criterion == "accuracy" else -rung["training_loss"])
 
-    Accuracies of two rungs do not compare, but who came further was better where both were. Who failed comes last,
-    however far that was.
+
+def standing(
+    finalist: Mapping[str, Any], criterion: str, finalist_criterion: str = "accuracy"
+) -> tuple[float, float, float]:
+    """What finalists are ordered by, the best with the greatest: how far it came, how good it was there, and its
+    criterion, by which it became a finalist.
+
+    Figures of two rungs do not compare, but who came further was better where both were. Who failed comes last, however
+    far that was.
     """
-    accuracy = finalist["standalone_accuracy"]
-    if accuracy is None:
-        return -1.0, -1.0, finalist[criterion]
-    return finalist["rungs"][-1]["epochs"], accuracy, finalist[criterion]
+    value = judged(finalist["rungs"][-1], finalist_criterion) if finalist["rungs"] else None
+    if value is None:
+        return -1.0, -math.inf, finalist[criterion]
+    return finalist["rungs"][-1]["epochs"], value, finalist[criterion]
 
 
 def new_training(
@@ -107,39 +125,41 @@ def new_training(
     return training
 
 
-def _train_to(state: Search, place: int, until: int) -> float | None:
-    """Validation accuracy of a finalist at the end of epoch `until`; None without training or where it failed."""
+def _train_to(state: Search, images: Seen, place: int, until: int) -> dict[str, float | None]:
+    """A finalist's accuracy on the validation images after epoch `until`, and its mean loss in that epoch; None without
+    training or where it failed."""
     config, arch = state.config, spaces.from_json(state.derived["finalists"][place]["arch"])
-    graph = state.space.graph(arch)
+    graph = resized(state.space.graph(arch), images.shape)
     epochs, macs = config.derive.finalist_epochs, cost(graph).macs
     if epochs == 0:
-        return None
+        return FAILED
     supernet = state.shared if config.derive.finalist_weights == "inherited" else None
     routed = None if supernet is None else supernet.routed(arch, graph)
+    data = dataclasses.replace(state.data, augmentation=images.augmentation)
     training = new_training(
-        graph, state.data, state.train, config.weights, epochs, config.seed, state.runtime, supernet, routed
+        graph, data, images.train, config.weights, epochs, config.seed, state.runtime, supernet, routed
     )
     if place in state.paused:
         training.load_state_dict(state.paused.pop(place))
     state.finalist = place, training
 
-    def after_step(images: int) -> None:
-        state.training_macs += TRAINING_COST * images * macs
-        state.report(Work(training=images) * state.images.larger)
+    def after_step(count: int) -> None:
+        state.training_macs += TRAINING_COST * count * macs
+        state.report(Work(training=count) * state.images.finalist)
         state.keeper.tick()
 
     try:
         while training.epoch < until:
-            training.train_epoch(after_step)
-        scores = training.score(state.validation)
+            stats = training.train_epoch(after_step)
+        scores = training.score(images.validation)
     except OutOfMemory:
-        return None
+        return FAILED
     finally:
         state.finalist = None
     state.evaluator.macs += scores.images * macs
-    state.report(Work(scoring=scores.images) * state.images.larger)
-    if bool(scores.failed.any()):
-        return None
+    state.report(Work(scoring=scores.images) * state.images.finalist)
+    if bool(scores.failed.any()) or not math.isfinite(stats.loss):
+        return FAILED
     if until < epochs:
         state.paused[place] = training.state_dict()
-    return scores.accuracy.item()
+    return {"standalone_accuracy": scores.accuracy.item(), "training_loss": stats.loss}

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from enas import checkpoint, search_checkpoint, searchers, spaces
 from enas.averaging import Average
-from enas.config import SearchConfig
+from enas.config import FINALISTS_SIZE, SearchConfig
 from enas.cost import cost
 from enas.curriculum import Curriculum
 from enas.data import DataSet, evaluation_batches, random_batch, split, training_batches
@@ -27,7 +27,7 @@ from enas.records import EpochRecord, Record, collapse_warning, difference, mean
 from enas.runs import RunFolder, identity
 from enas.runtime import GIB, Runtime, generator
 from enas.search_checkpoint import Within
-from enas.seen import larger, seen
+from enas.seen import Seen, larger, seen, shape_of
 from enas.spaces import Architecture
 from enas.standalone import Standalone
 from enas.supernet import Supernet
@@ -65,6 +65,7 @@ class Search:
             data.train, run_config.data.validation_fraction, run_config.data.split_seed, classes=data.classes
         )
         self.seen = seen(data, self.train, self.validation, run_config.weights.image_size)
+        self.finalist_shape = shape_of(data, run_config.derive.finalist_image_size, FINALISTS_SIZE)
         self.supernet = Supernet(self.whole, generator(seed, "supernet")).to(runtime.device)
         decay = run_config.weights.ema_decay
         self.average = Average(self.supernet, decay) if decay else None
@@ -123,7 +124,13 @@ class Search:
     @functools.cached_property
     def images(self) -> Images:
         """How many images the search trains and judges on."""
-        return Images(len(self.train), len(self.validation), larger(self.whole, self.seen.shape))
+        of = [larger(self.whole, self.seen.shape, one) for one in (self.data.input_shape, self.finalist_shape)]
+        return Images(len(self.train), len(self.validation), *of)
+
+    def seen_by_finalists(self) -> Seen:
+        """The images as finalists see them, made anew where those are smaller than others'."""
+        size = self.finalist_shape[1]
+        return self.seen if size == self.seen.shape[1] else seen(self.data, self.train, self.validation, size)
 
     @property
     def warmup(self) -> bool:

@@ -26,12 +26,14 @@ def untrained_images(train_images: int) -> int:
 class Images(NamedTuple):
     """How many images a search trains and judges on.
 
-    larger: forward passes of an image as shared weights see it that one takes as finalists do (enas/seen.py).
+    larger, finalist: forward passes of an image as shared weights see it that one takes as it is, and as finalists see
+    it (enas/seen.py).
     """
 
     train: int
     validation: int
     larger: float = 1.0
+    finalist: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def finalists_work(derive: DeriveConfig, images: Images) -> Work:
         return Work()
     counts = halving.counts(derive.finalists, derive.rungs, derive.halving_eta)
     epochs = sum(count * span for count, span in zip(counts, halving.spans(derive.rungs), strict=True))
-    return Work(epochs * images.train, sum(counts) * images.validation) * images.larger
+    return Work(epochs * images.train, sum(counts) * images.validation) * images.finalist
 
 
 def total_work(config: SearchConfig, images: Images) -> Work:

@@ -96,6 +96,7 @@ class FinalistRecord:
     rung: int  # from 0
     epochs: int  # of its training so far
     standalone_accuracy: float | None  # on the validation images; None: the training failed, or there was none
+    training_loss: float | None  # mean of its last epoch; None where the accuracy is
     flops: float  # of all training and scoring so far: two for each multiply-accumulate, backward twice forward
     elapsed_s: float
     time_s: float = field(default_factory=time.time)

@@ -23,8 +23,14 @@ STEPS = "steps.json"  # beside the configuration of a command that does several 
 STEPS_SCHEMA = 1
 PLACES = ("name", "folder")  # settings of the data that say where images lie, which may change
 FREE_BYTES = 64 * 2**20  # what a run may need before anybody notices a full disk
-# settings of shared weights that runs of earlier versions do not name, as those have them
-NEWER = {"image_size": None, "ema_decay": 0.0, "distillation": 0.0, "shrinks": 0, "splits": 0, "split_after": 0.5}
+# settings that runs of earlier versions do not name, as those have them
+NEWER: dict[str, dict[str, Any]] = {
+    "weights": {
+        **{"image_size": None, "ema_decay": 0.0, "distillation": 0.0},
+        **{"shrinks": 0, "splits": 0, "split_after": 0.5},
+    },
+    "derive": {"finalist_criterion": "accuracy", "finalist_image_size": None},
+}
 MOST_NAMED = 8  # runs in a message
 C = TypeVar("C", SearchConfig, RetrainConfig)
 
@@ -38,9 +44,10 @@ def identity(run_config: SearchConfig | RetrainConfig, images: str, augmentation
     for name in PLACES:
         del settings["data"][name]
     settings.pop("table", None)
-    weights = settings.get("weights", {})
-    for name in [name for name, before in NEWER.items() if name in weights and weights[name] == before]:
-        del weights[name]
+    for section, newer in NEWER.items():
+        given = settings.get(section, {})
+        for name in [name for name, before in newer.items() if name in given and given[name] == before]:
+            del given[name]
     profile = settings.get("objective", {}).get("profile")
     if profile is not None:
         settings["objective"]["profile"] = checkpoint.fingerprint(Path(profile))

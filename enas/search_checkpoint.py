@@ -159,6 +159,6 @@ def _inherited(identity: Mapping[str, str]) -> dict[str, Any]:
     split = {name: settings["data"][name] for name in SPLIT}
     return {
         "data": {**split, "image_size": settings["data"]["image_size"]},
-        **{f"weights.{name}": settings["weights"].get(name, NEWER[name]) for name in JUDGING},
+        **{f"weights.{name}": settings["weights"].get(name, NEWER["weights"][name]) for name in JUDGING},
         "space": settings["space"],
     }

@@ -1,7 +1,7 @@
-"""The images as shared weights see them: those of the search, or smaller ones, which train several times as fast.
+"""The images as shared weights or finalists see them: the search's, or smaller ones, which train several times as fast.
 
-Costs of architectures and the training of finalists are of the images' own size, and so are the weights: a network for
-smaller images is the same network.
+Costs of architectures are those of the images' own size, and so are the weights: a network for smaller images is the
+same network.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from enas import searchers
-from enas.config import check_image_size
+from enas.config import WEIGHTS_SIZE, check_image_size
 from enas.cost import cost
 from enas.data import Augmentation, DataSet, ImageSet, resize
 from enas.errors import UserError
@@ -40,12 +40,11 @@ def seen(data: DataSet, train: ImageSet, validation: ImageSet, size: int | None)
     Random crops shift by the same share of the image, and what cutout blanks is the same share of it. Raises UserError
     where images are smaller than that.
     """
-    channels, height, _ = data.input_shape
+    shape, height = shape_of(data, size), data.input_shape[1]
     if size is None or size == height:
         return Seen(train, validation, data.input_shape, data.augmentation)
-    check_image_size(size, height)
     shrunk = [ImageSet(_shrunk(part.images, size), part.labels) for part in (train, validation)]
-    return Seen(shrunk[0], shrunk[1], (channels, size, size), data.augmentation.scaled(size / height))
+    return Seen(shrunk[0], shrunk[1], shape, data.augmentation.scaled(size / height))
 
 
 def _shrunk(images: Tensor, size: int) -> Tensor:
@@ -70,14 +69,15 @@ def resized(graph: Graph, shape: Shape) -> Graph:
         if enlarges and node.shape[1:] not in known:
             before, after = node.in_shapes[0][1], node.shape[1]
             raise UserError(
-                "weights.image_size needs operations that enlarge images to a size that an earlier one has, but "
-                f"{node.op} of {node.key or 'no weights'} makes {after} pixels of {before}; leave it out"
+                "weights.image_size and derive.finalist_image_size need operations that enlarge images to a size that "
+                f"an earlier one has, but {node.op} of {node.key or 'no weights'} makes {after} pixels of {before}; "
+                "leave them out"
             )
         height, width = known[node.shape[1:]] if enlarges else inputs[0][1:]
         if height < stride and node.shape[1] > 1:
             raise UserError(
-                f"weights.image_size must leave a pixel after every halving of the network, but {shape[1]} is too "
-                "small; give a larger one"
+                "weights.image_size and derive.finalist_image_size must leave a pixel after every halving of the "
+                f"network, but {shape[1]} is too small; give a larger one"
             )
         height, width = -(-height // stride), -(-width // stride)
         known[node.shape[1:]] = height, width
@@ -85,9 +85,20 @@ def resized(graph: Graph, shape: Shape) -> Graph:
     return Graph(tuple(nodes), graph.auxiliary)
 
 
-def larger(space: SearchSpace, shape: Shape) -> float:
-    """Forward passes of an image of `shape` that one of the space's own size takes, by multiply-accumulates."""
-    if shape == space.input_shape:
+def larger(space: SearchSpace, shape: Shape, one: Shape) -> float:
+    """Forward passes of an image of `shape` that one of the shape `one` takes, by multiply-accumulates."""
+    if shape == one:
         return 1.0
     graphs = [space.graph(arch) for arch in searchers.uniform(space, COMPARED, generator(0, "sizes"))]
-    return sum(cost(graph).macs for graph in graphs) / sum(cost(resized(graph, shape)).macs for graph in graphs)
+    few, many = (sum(cost(resized(graph, each)).macs for graph in graphs) for each in (shape, one))
+    return many / few
+
+
+def shape_of(data: DataSet, size: int | None, setting: str = WEIGHTS_SIZE) -> Shape:
+    """(C, H, W) of the data's images with sides of `size` pixels, or as they are. setting: that says so.
+
+    Raises UserError where they have fewer.
+    """
+    channels, height, width = data.input_shape
+    check_image_size(size, height, setting)
+    return data.input_shape if size is None else (channels, size, size)

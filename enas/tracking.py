@@ -151,14 +151,14 @@ class TensorBoard:
         self._choices(record, step)
 
     def _finalist(self, record: Mapping[str, Any], step: int) -> None:
-        """Its accuracies beside those of other ranks; with successive halving each rung has a chart of its own."""
+        """Its figures beside those of other ranks; with successive halving each rung has charts of its own."""
         after = f"after {record['epochs']} epochs"
         text = f"{record['arch']}: standalone accuracy {record['standalone_accuracy']} {after}"
         self._text(record, "derive/finalist", text, step)
         if record["rung"] == 0:
             self._scalars(record, {"derive/proxy_accuracy_by_rank": "proxy_accuracy"}, step)
-        tag = "derive/standalone_accuracy_by_rank"
-        self._scalars(record, {f"{tag}/{after.replace(' ', '_')}": "standalone_accuracy"}, step)
+        figures = ("standalone_accuracy", "training_loss")
+        self._scalars(record, {f"derive/{name}_by_rank/{after.replace(' ', '_')}": name for name in figures}, step)
 
     def _choices(self, record: Mapping[str, Any], step: int) -> None:
         """What the searcher chooses: the shares of each choice, its best architecture, a warning."""

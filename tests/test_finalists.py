@@ -35,6 +35,7 @@ from tests.test_search import assert_same_run, run, tiny
 # one epoch of shared weights: what is looked at comes behind it; 898 images are two steps of an epoch
 SHORT = ("epochs=1", "controller.warmup_epochs=0", "controller.updates=1", "weights.batch_size=300")
 FOUR = (*SHORT, "derive.finalists=4", "derive.finalist_epochs=4")
+FIGURES = ("standalone_accuracy", "training_loss")
 HALVED = (*FOUR, "derive.halving_eta=2", "derive.halving_first=1")  # four train to 1, two to 2, one to 4
 
 
@@ -157,7 +158,7 @@ def test_halving_stops_some_and_changes_nothing_else(halved: RunFolder, unhalved
     found = checkpoint.read_json(halved.result)
     assert found["text"] == ours[0]["text"] and {f["text"] for f in ours} == whole.keys()
     assert [f["rungs"] for f in finalists(unhalved)] == [
-        [{"epochs": 4, "standalone_accuracy": f["standalone_accuracy"]}] for f in finalists(unhalved)
+        [{"epochs": 4, **{figure: f[figure] for figure in FIGURES}}] for f in finalists(unhalved)
     ]
 
 
@@ -168,7 +169,7 @@ def test_a_record_for_each_finalist_at_each_rung(halved: RunFolder) -> None:
     by_text = {f["text"]: f for f in finalists(halved)}
     for record in found:
         rung = by_text[record["arch"]]["rungs"][record["rung"]]
-        assert rung == {"epochs": record["epochs"], "standalone_accuracy": record["standalone_accuracy"]}
+        assert rung == {"epochs": record["epochs"], **{figure: record[figure] for figure in FIGURES}}
 
 
 def test_all_work_is_counted(halved: RunFolder, digits: DataSet, tmp_path: Path) -> None:
@@ -212,6 +213,30 @@ def test_rungs_in_tensorboard_and_in_show(halved: RunFolder, tmp_path: Path) -> 
     shown = CliRunner().invoke(main, ["show", str(halved.path)]).output
     for finalist, epochs in zip(finalists(halved), (4, 2, 1, 1), strict=True):
         assert f"standalone {finalist['standalone_accuracy']:.4f} after {epochs} epochs" in shown
+
+
+# ---- what they are compared by
+
+
+def test_the_training_loss_decides(digits: DataSet, tmp_path: Path) -> None:
+    """At every rung, and in the end; the trainings are those that an accuracy is measured after."""
+    by_loss = tiny(*FOUR, "derive.halving_eta=2", "derive.finalist_criterion=training-loss")
+    ours = finalists(run(tmp_path / "run", digits, by_loss))
+    assert [[rung["epochs"] for rung in f["rungs"]] for f in ours] == [[2, 4], [2, 4], [2], [2]]
+    first = sorted(ours, key=lambda f: f["rungs"][0]["training_loss"])
+    assert {f["text"] for f in first[:2]} == {f["text"] for f in ours[:2]}
+    for group in (ours[:2], ours[2:]):
+        losses = [f["training_loss"] for f in group]
+        assert losses == sorted(losses) and losses == [f["rungs"][-1]["training_loss"] for f in group]
+
+
+def test_the_training_loss_is_of_the_last_epoch(digits: DataSet, tmp_path: Path, unhalved: RunFolder) -> None:
+    run_config, found = tiny(*FOUR), finalists(unhalved)[0]
+    state = Search(run_config, digits, RunFolder(tmp_path), runtime.start(run_config))
+    graph = state.space.graph(spaces.from_json(found["arch"]))
+    training = new_training(graph, digits, state.train, run_config.weights, 4, run_config.seed, state.runtime)
+    losses = [training.train_epoch().loss for _ in range(4)]
+    assert found["training_loss"] == losses[-1] != losses[0]
 
 
 # ---- stops and crashes
@@ -294,11 +319,18 @@ def test_the_last_one_fails(digits: DataSet, tmp_path: Path, monkeypatch: pytest
 
 def test_order_of_finalists() -> None:
     def finalist(epochs: int, accuracy: float | None, reward: float) -> dict[str, Any]:
-        return {"standalone_accuracy": accuracy, "rungs": [{"epochs": epochs}], "reward": reward}
+        return {"rungs": [{"epochs": epochs, "standalone_accuracy": accuracy}], "reward": reward}
 
     rising = [(4, None, 0.1), (1, None, 0.2), (1, 0.0, 0.0), (1, 0.9, 0.5), (4, 0.5, 0.1), (4, 0.5, 0.2)]
     standings = [standing(finalist(*values), "reward") for values in rising]
     assert standings == sorted(standings) and len(set(standings)) == len(standings)
+    losses = [(4, None, 0.1), (1, 3.0, 0.9), (1, 2.0, 0.1), (4, 2.5, 0.5)]
+    rungs = [{"epochs": n, "standalone_accuracy": loss and 1 / n, "training_loss": loss} for n, loss, _ in losses]
+    by_loss = [
+        standing({"rungs": [rung], "reward": reward}, "reward", "training-loss")
+        for rung, (*_, reward) in zip(rungs, losses, strict=True)
+    ]
+    assert by_loss == sorted(by_loss)
 
 
 # ---- settings
@@ -310,6 +342,15 @@ def test_order_of_finalists() -> None:
         (["derive.halving_eta=1"], "halving_eta must be 0 .off. or at least 2, but got 1, .* no finalist"),
         (["derive.finalist_weights=old"], "finalist_weights must be one of fresh, inherited, but got 'old'"),
         (["derive.finalist_epochs=0", "derive.finalist_weights=inherited"], "derive.finalist_epochs is 0; give it"),
+        (
+            ["derive.finalist_epochs=0", "derive.finalist_criterion=training-loss"],
+            "or leave derive.finalist_criterion out",
+        ),
+        (["derive.finalist_epochs=0", "derive.finalist_image_size=8"], "or leave derive.finalist_image_size out"),
+        (
+            ["derive.finalist_criterion=loss"],
+            "finalist_criterion must be one of accuracy, training-loss, but got 'loss'",
+        ),
         (["derive.halving_eta=2"], "must leave a selection .* with 2 finalists, 1 epochs and halving_first 2"),
         (["derive.halving_eta=2", "derive.finalist_epochs=8", "derive.finalists=1"], "with 1 finalists, 8 epochs"),
     ],

@@ -1,4 +1,4 @@
-"""Shared weights that see smaller images than finalists do."""
+"""Shared weights and finalists that see smaller images than there are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from enas import budget, checkpoint, config, phases, plan, runtime, spaces
+from enas import budget, checkpoint, config, phases, plan, runtime, spaces, standalone
 from enas.audit import Audit
 from enas.cli import main
 from enas.config import DataConfig, SearchConfig
@@ -43,6 +43,7 @@ from tests.test_search import TINY, assert_same_run, run, tiny
 from tests.toys import images, random_archs, seeded
 
 SMALL = "weights.image_size=8"
+batches = training_batches
 ALL = ("derive.criterion=vote", "derive.batch_size=300")  # of the validation images in one batch
 
 
@@ -82,6 +83,14 @@ def test_larger_images_are_none(larger: DataSet, tmp_path: Path) -> None:
         run(tmp_path / "run", larger, tiny("data.cutout=4", "weights.image_size=17"))
     with pytest.raises(UserError, match="image_size must be at most the images' 16 pixels, but got 17"):
         config.check(wide("weights.image_size=17"))  # before any image is read
+    finalists, match = (
+        "derive.finalist_image_size=17",
+        "derive.finalist_image_size must be at most the images' 16 pixels",
+    )
+    with pytest.raises(UserError, match=match):
+        run(tmp_path / "run", larger, tiny("data.cutout=4", finalists))
+    with pytest.raises(UserError, match=match):
+        config.check(wide(finalists))
 
 
 def test_scores_are_of_small_images_and_costs_of_large_ones(small_run: RunFolder, larger: DataSet) -> None:
@@ -129,6 +138,50 @@ def test_work_is_planned(larger: DataSet, tmp_path: Path) -> None:
     assert planned > 1.5 * total_work(run_config, Images(898, 299)).units  # finalists' images are four times as large
 
 
+FINALISTS_SMALL = ("derive.finalist_image_size=8", "derive.finalist_epochs=2", "epochs=1", "controller.updates=1")
+
+
+def test_finalists_on_small_images(larger: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They alone: each is trained, scored and counted at that size, while its costs stay those of its own size."""
+    run_config = wide(*FINALISTS_SMALL, "controller.warmup_epochs=0")
+    heard: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(
+        standalone,
+        "training_batches",
+        lambda *given: heard.append((*given[0].images.shape, given[2])) or batches(*given),
+    )
+    done: list[int] = []
+    folder = RunFolder(tmp_path / "run")
+    folder.create(run_config)
+    list(search(run_config, larger, folder, runtime.start(run_config), done.append))
+    cropped = dataclasses.replace(larger.augmentation, crop_padding=1, cutout=2)
+    assert set(heard) == {(898, 8, 8, 1, cropped)} and len(heard) == 2 * 2
+    state = Search(run_config, larger, folder, runtime.start(run_config))
+    state.read_checkpoint()
+    assert state.seen.shape == (1, 16, 16) and state.seen_by_finalists().shape == (1, 8, 8)
+    assert state.images.larger == 1 and state.images.finalist == pytest.approx(0.25, rel=0.1)
+    planned = total_work(run_config, state.images).units
+    assert 0.9 * planned < sum(done) <= planned
+    found = json.loads(folder.result.read_text())["finalists"]
+    macs = {
+        row["text"]: cost(resized(state.space.graph(spaces.from_json(row["arch"])), (1, 8, 8))).macs for row in found
+    }
+    assert all(row["macs"] == cost(state.space.graph(spaces.from_json(row["arch"]))).macs for row in found)
+    derived, *trained = (record for record in folder.records() if record["kind"] in ("derive", "finalist"))
+    work = 2 * 3 * training_images(898, run_config.weights.batch_size) + 299
+    assert trained[0]["flops"] - derived["flops"] == 2 * work * macs[trained[0]["arch"]]
+    run(tmp_path / "again", larger, run_config, stop_after=3)
+    assert_same_run(run(tmp_path / "again", larger, run_config), folder)
+
+
+def test_who_sees_the_same_images_shares_them(larger: DataSet, tmp_path: Path) -> None:
+    run_config = wide(SMALL, "derive.finalist_image_size=8")
+    state = Search(run_config, larger, RunFolder(tmp_path), runtime.start(run_config))
+    assert state.seen_by_finalists() is state.seen and state.images.finalist == 1 < state.images.larger
+    whole = Search(wide(SMALL), larger, RunFolder(tmp_path), runtime.start(wide(SMALL)))
+    assert whole.seen_by_finalists().train is whole.train and whole.images.finalist == whole.images.larger
+
+
 def test_a_run_goes_on(small_run: RunFolder, larger: DataSet, tmp_path: Path) -> None:
     run_config = wide(SMALL, *ALL)
     run(tmp_path / "run", larger, run_config, stop_after=2)
@@ -173,9 +226,11 @@ def test_a_network_keeps_its_weights_whatever_the_size() -> None:
         (node.op, node.key, node.inputs) for node in graph.nodes
     ]
     assert spatial(small)[:3] == [32, 16, 16] and spatial(small)[-1] == 1
-    assert 3.9 < larger_by(space, (3, 32, 32)) < 4.1 and larger_by(space, (3, 64, 64)) == 1.0
+    own, half, quarter = ((3, side, side) for side in (64, 32, 16))
+    assert 3.9 < larger_by(space, half, own) < 4.1 and larger_by(space, own, own) == 1.0
+    assert larger_by(space, half, quarter) == pytest.approx(0.25, rel=0.05)
     assert supernet(images(4, (3, 32, 32)), [small]).shape == (1, 4, 10)
-    with pytest.raises(UserError, match="weights.image_size must leave a pixel after every halving .* but 4 is too"):
+    with pytest.raises(UserError, match="image_size must leave a pixel after every halving .* but 4 is too"):
         resized(spaces.build(options, (3, 128, 128), 10).graph(random_archs(space, 1)[0]), (3, 4, 4))
 
 
@@ -183,7 +238,7 @@ def test_what_enlarges_images_must_know_to_which_size() -> None:
     builder = GraphBuilder((3, 8, 8))
     wide = builder.add("pad", [0], (3, 12, 12))
     builder.add("classifier", [wide], (5, 1, 1), key="classifier")
-    with pytest.raises(UserError, match="but pad of no weights makes 12 pixels of 8; leave it out"):
+    with pytest.raises(UserError, match="but pad of no weights makes 12 pixels of 8; leave them out"):
         resized(builder.graph(), (3, 4, 4))
 
 

@@ -229,10 +229,12 @@ def _scores(values: dict[str, Any]) -> list[str]:
 
 
 def _standalone(finalist: dict[str, Any]) -> str:
-    """A finalist's accuracy on its own, and after how many epochs; results of older versions do not say that."""
+    """A finalist's accuracy on its own, after how many epochs, and its training loss; results of older versions do not
+    say all of that."""
     rungs = finalist.get("rungs", ())
     after = f" after {rungs[-1]['epochs']} epochs" if rungs and rungs[-1]["epochs"] else ""
-    return _number(finalist["standalone_accuracy"]) + after
+    loss = finalist.get("training_loss")
+    return _number(finalist["standalone_accuracy"]) + after + ("" if loss is None else f", training loss {loss:.4f}")
 
 
 def _unfinished(path: Path) -> tuple[dict[str, Any], list[str]]:

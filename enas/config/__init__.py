@@ -9,7 +9,7 @@ plain.py      configuration <-> plain data
 """
 
 from enas.config.budget import Budget, parse_budget
-from enas.config.checks import check, check_image_size
+from enas.config.checks import FINALISTS_SIZE, WEIGHTS_SIZE, check, check_image_size
 from enas.config.full_training import FullTrainingConfig
 from enas.config.plain import from_text, space_options, to_dict, update
 from enas.config.presets import PRESETS, judged_alone
@@ -52,6 +52,7 @@ __all__ = [
     "DataConfig",
     "DeriveConfig",
     "EvolutionConfig",
+    "FINALISTS_SIZE",
     "FullTrainingConfig",
     "LIMIT",
     "LocalSearchConfig",
@@ -73,6 +74,7 @@ __all__ = [
     "StandaloneConfig",
     "TARGET",
     "TpeConfig",
+    "WEIGHTS_SIZE",
     "WeightsConfig",
     "check",
     "check_image_size",

@@ -8,6 +8,8 @@ from enas.config.spaces import ChainOptions
 from enas.config.training import SgdConfig, WeightsConfig
 from enas.errors import UserError
 
+WEIGHTS_SIZE, FINALISTS_SIZE = "weights.image_size", "derive.finalist_image_size"
+
 
 def check(config: SearchConfig | RetrainConfig) -> None:
     """Raise UserError for settings that are possible alone but not together."""
@@ -32,6 +34,7 @@ def check(config: SearchConfig | RetrainConfig) -> None:
         _check_sampling(config)
         _check_splits(config)
         check_image_size(config.weights.image_size, config.data.image_size)
+        check_image_size(config.derive.finalist_image_size, config.data.image_size, FINALISTS_SIZE)
         _check_audit(config)
         _check_finalists(config)
     if isinstance(config, SearchConfig) and config.budget is not None:
@@ -123,12 +126,12 @@ def _check_splits(config: SearchConfig) -> None:
         )
 
 
-def check_image_size(seen: int | None, own: int | None) -> None:
-    """Raise UserError where shared weights are to see larger images than there are. None: not known."""
+def check_image_size(seen: int | None, own: int | None, setting: str = WEIGHTS_SIZE) -> None:
+    """Raise UserError where larger images are to be seen than there are. None: not known. setting: that says so."""
     if seen is not None and own is not None and seen > own:
         raise UserError(
-            f"weights.image_size must be at most the images' {own} pixels, but got {seen}; give a smaller number, or a "
-            "larger --image-size"
+            f"{setting} must be at most the images' {own} pixels, but got {seen}; give a smaller number, or a larger "
+            "--image-size"
         )
 
 
@@ -181,10 +184,15 @@ def _check_finalists(config: SearchConfig) -> None:
     derive = config.derive
     if config.evaluator != "shared-weights" or config.budget is not None:
         return
-    if derive.finalist_epochs == 0 and derive.finalist_weights != "fresh":
+    about = {
+        f"--finalist-weights {derive.finalist_weights}": derive.finalist_weights != "fresh",
+        f"derive.finalist_criterion={derive.finalist_criterion}": derive.finalist_criterion != "accuracy",
+        f"derive.finalist_image_size={derive.finalist_image_size}": derive.finalist_image_size is not None,
+    }
+    for what in [what for what, given in about.items() if given and derive.finalist_epochs == 0]:
         raise UserError(
-            f"--finalist-weights {derive.finalist_weights} is about the finalists' training, but "
-            "derive.finalist_epochs is 0; give it more, or leave --finalist-weights out"
+            f"{what} is about the finalists' training, but derive.finalist_epochs is 0; give it more, or leave "
+            f"{what.partition('=')[0].split()[0]} out"
         )
     if derive.halving_eta and (len(derive.rungs) == 1 or derive.finalists == 1):
         raise UserError(

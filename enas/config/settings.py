@@ -157,6 +157,19 @@ class DeriveConfig(Checked):
         choices=("fresh", "inherited"),
         option="--finalist-weights",
     )
+    finalist_criterion: str = setting(
+        "accuracy",
+        "what finalists are compared by: their accuracy on the validation images (accuracy), or their mean loss in the "
+        "last epoch of that training, which is measured on all its images and tells networks apart that validation "
+        "images do not (training-loss): for trainings too short to overfit",
+        choices=("accuracy", "training-loss"),
+    )
+    finalist_image_size: int | None = setting(
+        None,
+        "sides in pixels of the images that finalists are trained and compared on (default: the images' own)",
+        low=4,
+        high=2048,
+    )
     halving_eta: int = setting(
         0,
         "successive halving: at each of some epochs only one in so many finalists goes on, the others are judged by "

@@ -78,8 +78,8 @@ def searching(place: Place[SearchConfig]) -> Ready[SearchConfig]:
 
 
 def _seen(run_config: SearchConfig) -> str:
-    size = run_config.weights.image_size
-    return "" if size is None else f", shared weights on {size}x{size}"
+    sizes = {"shared weights": run_config.weights.image_size, "finalists": run_config.derive.finalist_image_size}
+    return "".join(f", {who} on {size}x{size}" for who, size in sizes.items() if size is not None)
 
 
 def retraining(place: Place[RetrainConfig]) -> Ready[RetrainConfig]:

@@ -30,6 +30,7 @@ from enas.spaces import Architecture, SearchSpace
 # What a finalist may have been scored by, in this order: the head of its column, and how it is written.
 SCORES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "standalone_accuracy": ("validation accuracy, own training", percent),
+    "training_loss": ("training loss", number),
     "rungs": ("after epochs", lambda rungs: whole(rungs[-1]["epochs"] if rungs else None)),
     "accuracy": ("validation accuracy", percent),
     "true_accuracy": ("true test accuracy", percent),
@@ -46,7 +47,8 @@ SCORES: dict[str, tuple[str, Callable[[Any], str]]] = {
 TRUTHS = {"params": "parameters", "macs": "MACs"}
 NO_SCORES = ("arch", "text", "costs", "ranked", *TRUTHS)
 MEANINGS = {
-    "standalone_accuracy": "own training: a short one from scratch, one seed",
+    "standalone_accuracy": "own training: a short one, one seed",
+    "training_loss": "training loss: mean of that training's last epoch",
     "proxy_loss": "proxy loss: mean cross-entropy in nats under shared weights",
     "naswot": "naswot: how differently the untrained network sees different images",
     "synflow": "synflow: how much of a signal reaches the untrained network's end",

@@ -1,15 +1,16 @@
-"""ENAS on NAS-Bench-Macro, judged by the table: how many full trainings find as good a network.
+"""ENAS in a space of which a table knows every network: what it finds, and how many full trainings find as good a one.
 
-    python benchmarks/nasbench_macro.py --table nas-bench-macro_cifar10.json --data CIFAR10_FOLDER --output FOLDER
+    python benchmarks/judged.py --table nas-bench-macro_cifar10.json --data CIFAR10_FOLDER --output FOLDER
 
 --seeds searches with shared weights, trained here on images, each look their network's true accuracy up in the end. For
 each --cap, most MACs of the published network, `enas derive` takes another network from the same shared weights; its
-operations are added to the search's. Beside them searchers that may look up every network they propose, --table-seeds
-times each: how many different networks until their pick is as accurate, and how many floating-point operations their
-full trainings (50 epochs) take: of the published networks, and, which is what compares with weight sharing, of networks
-of the size that is searched here. In this table validation and test accuracy are the same, which helps those who look
-it up.
-Continues where it stopped. Ends with FOLDER/nasbench_macro.json and the README's table.
+operations are added to the search's. With --runs no search is made: the shared weights are those of finished ones, a
+recipe's folder that benchmarks/ranking.py wrote, and all networks are derived from them. Beside them searchers that may
+look up every network they propose, --table-seeds times each: how many different networks until their pick is as
+accurate, and how many floating-point operations their full trainings take: of the published networks, and, which is
+what compares with weight sharing, of networks of the size that is searched here. In the table of NAS-Bench-Macro
+validation and test accuracy are the same, which helps those who look it up.
+Continues where it stopped. Ends with FOLDER/judged.json and the README's table.
 """
 
 from __future__ import annotations
@@ -23,12 +24,16 @@ from typing import Any
 import click
 import numpy as np
 from commands import check_settings, enas
+from correlation import tau
+from finalist_curves import found as finished
 from lookups import PROCESSES, Play, runs
 from numpy.typing import NDArray
 
 from enas import config, spaces
 from enas.cost import cost
+from enas.errors import UserError
 from enas.evaluators import Table
+from enas.finalists import standing
 from enas.jobs.targets import read_result
 from enas.plan import TRAINING_COST
 from enas.records import student_t
@@ -42,6 +47,9 @@ NETWORKS = 1000  # that a searcher may look up
 
 @click.command()
 @click.option("--table", "path", required=True, type=click.Path(path_type=Path), help="the table's file")
+@click.option(
+    "--runs", "made", type=click.Path(path_type=Path), help="a recipe's folder of ranking.py: no new searches"
+)
 @click.option("--data", required=True, help="CIFAR-10: cifar10, or a folder with train/<class>/*")
 @click.option("--preset", default="cpu", help="preset of the searches with shared weights")
 @click.option("--budget", help="time or operations of each (default: the preset's sizes)")
@@ -49,13 +57,14 @@ NETWORKS = 1000  # that a searcher may look up
 @click.option(
     "--cap", "caps", multiple=True, type=click.FloatRange(1), help="million MACs that a network may take, as well"
 )
-@click.option("--derive-set", "within", multiple=True, metavar="KEY=VALUE", help="a setting of deriving within caps")
+@click.option("--derive-set", "within", multiple=True, metavar="KEY=VALUE", help="a setting of deriving")
 @click.option("--seeds", default=3, type=click.IntRange(2), help="searches with shared weights")
 @click.option("--table-seeds", default=200, type=click.IntRange(2), help="runs of each searcher on the table")
 @click.option("--processes", default=PROCESSES, type=click.IntRange(1), help="of these at the same time")
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="folder for all results")
 def main(
     path: Path,
+    made: Path | None,
     data: str,
     preset: str,
     budget: str | None,
@@ -70,29 +79,38 @@ def main(
     """Run the whole comparison."""
     settings: dict[str, Any] = {
         "table": path.name,
+        "runs": None if made is None else str(made),
         "data": data,
         "preset": preset,
         "budget": budget,
         "settings": list(assignments),
         "derive_settings": list(within),
     }
+    if made is not None and (budget or assignments):
+        raise click.UsageError("--budget and --set must be left out beside --runs: those searches are finished")
+    try:
+        table = Table(load_table(path))
+        folders = [output / f"enas-{seed}" for seed in range(seeds)] if made is None else finished(made, seeds)
+        if made is not None and (other := read_result(folders[0]).space.name) != table.space.name:
+            raise UserError(f"--runs must be searches in the table's space {table.space.name}, but are in {other}")
+    except UserError as error:
+        raise click.UsageError(str(error)) from None
     check_settings(output, settings)
-    table = Table(load_table(path))
     common = ["--preset", preset, "--space", table.space.name, "--data", data]
     common += ["--budget", budget] if budget else []
     common += [part for assignment in assignments for part in ("--set", assignment)]
-    searches = [enas("search", output / f"enas-{seed}", [*common, "--seed", str(seed)]) for seed in range(seeds)]
-    small = read_result(output / "enas-0").space  # of the size that was searched
+    searches = [enas("search", folder, [*common, "--seed", str(seed)]) for seed, folder in enumerate(folders)]
+    small = read_result(folders[0]).space  # of the size that was searched
     report: dict[str, Any] = {"environment": versions(), **settings, "within": {}}
     for cap in (None, *caps):
         found = []
-        for seed, searched in enumerate(searches):
-            parts = [searched] if cap is None else [searched, derived(output, seed, cap, table, within)]
-            text = parts[-1]["text"]
-            (position,) = table.accuracies.positions([spaces.from_json(parts[-1]["arch"])])
-            figures = {"truth": float(table.accuracies.test[position]), "macs": int(table.accuracies.macs[position])}
+        for seed, (folder, searched) in enumerate(zip(folders, searches, strict=True)):
+            parts = [searched]
+            if cap is not None or made is not None:
+                derived_folder = output / (f"enas-{seed}" + ("-derived" if cap is None else f"-within-{cap:g}"))
+                parts.append(enas("derive", derived_folder, deriving(data, cap, table, within), folder))
             costs = {"flops": sum(p["flops"] for p in parts), "time_s": sum(p["elapsed_s"] for p in parts)}
-            found.append({"text": text, **figures, **costs})
+            found.append(looked_up(table.accuracies, parts[-1]) | costs)
         wanted = statistics.mean(entry["truth"] for entry in found)
         limits = () if cap is None else (f"objective.limit_macs={1e6 * cap}",)
         rivals = {}
@@ -102,18 +120,43 @@ def main(
             rivals[name] = runs(path, name, limits, table_seeds, measure, processes, store)
         gap = better_than_chance(table.accuracies, [entry["truth"] for entry in found], cap)
         report["within"][str(cap)] = {"enas": found, "wanted": wanted, "gap": gap, "table": rivals}
-    (output / "nasbench_macro.json").write_text(json.dumps(report, indent=2) + "\n")
+    (output / "judged.json").write_text(json.dumps(report, indent=2) + "\n")
     for label, part in report["within"].items():
         print("\n".join([f"within {label}M MACs" if label != "None" else "all networks", "", *rows(part), ""]))
 
 
-def derived(output: Path, seed: int, cap: float, table: Table, assignments: tuple[str, ...]) -> dict[str, Any]:
-    """The result of deriving within the cap from the shared weights of a search. The searched networks are smaller than
-    the published ones, which the cap is about."""
-    width = config.to_dict(table.space.options)["width"]
-    settings = [part for one in (f"objective.width={width}", *assignments) for part in ("--set", one)]
-    limit, run = ["--limit", f"macs={1e6 * cap}", *settings], output / f"enas-{seed}"
-    return enas("derive", output / f"enas-{seed}-within-{cap:g}", limit, run)
+def deriving(data: str, cap: float | None, table: Table, assignments: tuple[str, ...]) -> list[str]:
+    """Arguments of `enas derive`, within the cap if there is one. The searched networks are smaller than the published
+    ones, which the cap is about."""
+    published = config.to_dict(table.space.options)
+    sizes = {"objective.width": published["width"], "objective.depth": published.get("cells_per_stage")}
+    same_size = [f"{name}={size}" for name, size in sizes.items() if size is not None] if cap is not None else []
+    limit = [] if cap is None else ["--limit", f"macs={1e6 * cap}"]
+    return ["--data", data, *limit, *(part for one in (*same_size, *assignments) for part in ("--set", one))]
+
+
+def looked_up(accuracies: TrueAccuracies, result: dict[str, Any]) -> dict[str, Any]:
+    """What the table says of what a search found; and, where it trained its finalists, of these: what was found without
+    their training, and how the training ranks them (Kendall's tau)."""
+    finalists = result["finalists"]
+    positions = accuracies.positions([spaces.from_json(each["arch"]) for each in finalists])
+    truths = accuracies.test[positions]
+    criterion = result["config"]["derive"]["criterion"]
+    by = criterion if criterion in finalists[0] else "reward"
+    entry = {"text": result["text"], "truth": float(truths[0]), "macs": int(accuracies.macs[positions[0]])}
+    if finalists[0]["standalone_accuracy"] is None:
+        return entry
+    order = sorted(standing(each, by)[:2] for each in finalists)
+    places = np.array([order.index(standing(each, by)[:2]) for each in finalists], dtype=float)
+    first = max(range(len(finalists)), key=lambda i: finalists[i][by])
+    return entry | {
+        "finalists": [
+            {"text": each["text"], "truth": float(truth), by: each[by], "rungs": each["rungs"]}
+            for each, truth in zip(finalists, truths, strict=True)
+        ],
+        "without_training": float(truths[first]),
+        "tau_of_training": tau(places, truths),
+    }
 
 
 def better_than_chance(table: TrueAccuracies, found: list[float], cap: float | None) -> dict[str, float]:
@@ -152,6 +195,7 @@ def rows(report: dict[str, Any]) -> list[str]:
         f"accuracy, {statistics.mean(flops) / 1e15:.3g} PFLOP and {minutes:.0f} min a search.",
         f"Derived minus random: {100 * gap['mean']:+.2f} points ({100 * gap['low']:+.2f} to {100 * gap['high']:+.2f}), "
         f"{100 * gap['mean'] / (1 - gap['random']):.0f} % of the error that random networks leave.",
+        *trained(found),
         "",
         "| full training, told by the table | runs | networks for that accuracy | PFLOP, published size | PFLOP, size "
         "as searched | times ENAS' |",
@@ -165,6 +209,20 @@ def rows(report: dict[str, Any]) -> list[str]:
         cells = [f"{middle:.3g} ({low:.3g} to {high:.3g})" for low, middle, high in columns]
         lines.append(f"| {name} | {len(runs_of_it)} | {' | '.join(cells)} |")
     return lines
+
+
+def trained(found: list[dict[str, Any]]) -> list[str]:
+    """One line on what training the finalists gave, if they were trained."""
+    if "finalists" not in found[0]:
+        return []
+    without = [100 * entry["without_training"] for entry in found]
+    mean = [100 * statistics.mean(each["truth"] for each in entry["finalists"]) for entry in found]
+    taus = [entry["tau_of_training"] for entry in found]
+    return [
+        f"Without training the {len(found[0]['finalists'])} finalists: {statistics.mean(without):.2f} % (sd "
+        f"{statistics.stdev(without):.2f}); they have {statistics.mean(mean):.2f} on average; tau of their training "
+        f"{statistics.mean(taus):.2f} (sd {statistics.stdev(taus):.2f})."
+    ]
 
 
 def quantiles(values: list[float | None]) -> NDArray[np.float64]:
