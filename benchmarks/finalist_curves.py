@@ -1,7 +1,8 @@
-"""What benchmarks/finalists.py trains: the finalists of finished searches, with curves of their validation accuracy."""
+"""What benchmarks/finalists.py trains: the finalists of finished searches, with what they are after every epoch."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,18 +15,20 @@ from ranking import sample
 from enas import checkpoint, spaces
 from enas.config import SearchConfig
 from enas.cost import cost
-from enas.data import DataSet, ImageSet, split, training_images
+from enas.data import DataSet, split, training_images
 from enas.effects import Effects
 from enas.errors import UserError
-from enas.finalists import new_training
+from enas.finalists import FAILED, new_training
 from enas.runs import RunFolder
 from enas.runtime import Runtime, generator
+from enas.seen import resized, seen
 from enas.spaces import SearchSpace
 from enas.standalone import OutOfMemory
 from enas.supernet import Supernet
 from enas.tables import TrueAccuracies
 
-Curve = list[float | None]  # validation accuracy after each epoch; None: the training failed
+# what finalists are compared by, after each epoch: standalone_accuracy and training_loss; None: the training failed
+Curve = list[dict[str, float | None]]
 
 
 @dataclass(frozen=True)
@@ -95,8 +98,11 @@ def allowed(table: TrueAccuracies, cap: float | None) -> Any:
     return kept
 
 
-def best(table: TrueAccuracies, search: Run, count: int, cap: float | None) -> list[Finalist]:
-    """The best different networks by effects, the best first. Raises UserError where there are not as many."""
+def best(table: TrueAccuracies, search: Run, count: int, cap: float | None, size: int | None = None) -> list[Finalist]:
+    """The best different networks by effects, the best first. Raises UserError where there are not as many.
+
+    size: pixels of the images' sides in their training (default: as they are).
+    """
     positions = allowed(table, cap)
     if len(positions) < count:
         raise UserError(f"--finalists must be at most {len(positions)}, the networks under the cap, but got {count}")
@@ -106,30 +112,36 @@ def best(table: TrueAccuracies, search: Run, count: int, cap: float | None) -> l
     archs = [table.arch(int(position)) for position in positions]
     predicted = effects.predict(archs).numpy()
     space = spaces.build(search.config.space, table.space.input_shape, table.space.num_classes)
+    shape = space.input_shape if size is None else (space.input_shape[0], size, size)
     return [
         Finalist(
             spaces.to_text(space, archs[i]),
             float(predicted[i]),
             float(table.test[positions[i]]),
-            cost(space.graph(archs[i])).macs,
+            cost(resized(space.graph(archs[i]), shape)).macs,
         )
         for i in np.argsort(-predicted, kind="stable")[:count].tolist()
     ]
 
 
 class Trainer:
-    """Trains architectures of one search on its own images, with its settings and its shared weights."""
+    """Trains architectures of one search on its own images, with its settings and its shared weights.
 
-    def __init__(self, search: Run, data: DataSet, runtime: Runtime, images: int | None) -> None:
-        self.search, self.data, self.runtime = search, data, runtime
+    images: of those to train on, so many; size: pixels of their sides (defaults: all, and as they are).
+    """
+
+    def __init__(
+        self, search: Run, data: DataSet, runtime: Runtime, images: int | None, size: int | None = None
+    ) -> None:
+        self.search, self.runtime = search, runtime
         settings = search.config.data
-        train, self.validation = split(
-            data.train, settings.validation_fraction, settings.split_seed, classes=data.classes
-        )
+        train, validation = split(data.train, settings.validation_fraction, settings.split_seed, classes=data.classes)
         if images is not None and images < len(train):
             order = torch.randperm(len(train), generator=generator(0, "finalists images"))
             train = train.subset(order[:images])
-        self.train_images: ImageSet = train
+        shown = seen(data, train, validation, size)
+        self.train_images, self.validation, self.shape = shown.train, shown.validation, shown.shape
+        self.data = dataclasses.replace(data, augmentation=shown.augmentation)
         self.space = spaces.build(search.config.space, data.input_shape, data.num_classes)
         self.supernet = Supernet(self.space, generator(0, "supernet")).to(runtime.device)
         path = RunFolder(search.path).checkpoint
@@ -145,10 +157,11 @@ class Trainer:
         return training_images(len(self.train_images), self.search.config.weights.batch_size)
 
     def train(self, text: str, weights: str, epochs: int) -> Curve:
-        """The validation accuracy after each epoch."""
-        run_config, curve = self.search.config, []
+        """The validation accuracy after each epoch, and the mean loss in it."""
+        run_config = self.search.config
+        curve: Curve = []
         arch = spaces.parse(self.space, text)
-        graph = self.space.graph(arch)
+        graph = resized(self.space.graph(arch), self.shape)
         training = new_training(
             graph,
             self.data,
@@ -162,11 +175,13 @@ class Trainer:
         )
         try:
             while training.epoch < epochs:
-                training.train_epoch()
+                loss = training.train_epoch().loss
                 scores = training.score(self.validation)
-                curve.append(None if bool(scores.failed.any()) else scores.accuracy.item())
+                failed = bool(scores.failed.any()) or not math.isfinite(loss)
+                found: dict[str, float | None] = {"standalone_accuracy": scores.accuracy.item(), "training_loss": loss}
+                curve.append(FAILED if failed else found)
         except OutOfMemory:
-            return [None] * epochs
+            return [FAILED] * epochs
         return curve
 
 

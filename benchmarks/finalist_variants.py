@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from correlation import tau
 from finalist_curves import Curve, Finalist
 
 from enas import halving
-from enas.finalists import standing
+from enas.finalists import judged, standing
 from enas.plan import TRAINING_COST
 
 WEIGHTS = ("fresh", "inherited")
@@ -20,13 +20,17 @@ WEIGHTS = ("fresh", "inherited")
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to train finalists: its name, the weights it starts from, the course's epochs, the rungs and eta."""
+    """One way to train finalists: its name, the weights it starts from, the course's epochs, the rungs and eta.
+
+    criterion: what they are compared by.
+    """
 
     name: str
     weights: str
     epochs: int
     rungs: tuple[int, ...]
     eta: int = 0
+    criterion: str = "accuracy"
 
 
 def variants(lengths: Sequence[int], etas: Sequence[int], first: int) -> list[Variant]:
@@ -42,7 +46,8 @@ def variants(lengths: Sequence[int], etas: Sequence[int], first: int) -> list[Va
                     made.append(Variant(name, weights, length, rungs, eta))
             looks = sorted({rung for eta in etas for rung in halving.rungs(length, eta, first)} - {length})
             made += [Variant(f"{weights}, stopped after {e} of {length}", weights, length, (e,)) for e in looks]
-    return made
+    by_loss = [replace(each, name=f"{each.name}, by training loss", criterion="training-loss") for each in made]
+    return [variant for pair in zip(made, by_loss, strict=True) for variant in pair]
 
 
 def outcome(
@@ -56,19 +61,17 @@ def outcome(
     going_on, macs = list(range(len(finalists))), 0
     for rung, (until, span) in enumerate(zip(variant.rungs, halving.spans(variant.rungs), strict=True)):
         for i in going_on:
-            accuracy = curves[i][until - 1]
-            trained[i]["rungs"].append({"epochs": until, "standalone_accuracy": accuracy})
-            trained[i]["standalone_accuracy"] = accuracy
+            trained[i]["rungs"].append({"epochs": until, **curves[i][until - 1]})
             macs += finalists[i].macs * (TRAINING_COST * span * images + validation)
-        scores = [trained[i]["rungs"][rung]["standalone_accuracy"] for i in going_on]
+        scores = [judged(trained[i]["rungs"][rung], variant.criterion) for i in going_on]
         going_on = [going_on[i] for i in halving.promoted(scores, variant.eta)] if variant.eta else going_on
-    standings = [standing(each, "effects") for each in trained]
+    standings = [standing(each, "effects", variant.criterion) for each in trained]
     return {
         "variant": variant.name,
         "tau": ranked([each[:2] for each in standings], finalists),
         "pick": finalists[max(range(len(finalists)), key=standings.__getitem__)].truth,
         "flops": 2.0 * macs,
-        "failed": sum(each["standalone_accuracy"] is None for each in trained),
+        "failed": sum(each["rungs"][-1]["standalone_accuracy"] is None for each in trained),
     }
 
 

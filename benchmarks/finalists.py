@@ -6,11 +6,12 @@
 --runs is a recipe's folder that benchmarks/ranking.py wrote: finished searches seed-0, seed-1, ... with their scores.
 Of each the best --finalists different networks by the effects of choices (enas/effects.py), under --cap if there is
 one, are trained as `enas search` trains finalists (enas/finalists.py): from fresh and from inherited weights, once for
-each --epochs, and their validation accuracy is noted after every epoch. That is what all lines of the table are made
-of: all finalists trained to the end; successive halving; and, to see what its rungs see, all of them stopped in the
-middle of the course. Nothing that the table says reaches the training. Of a checkpoint the shared weights alone are
-read, so searches of other versions of enas will do. A finished training is kept in OUT/trainings.json: a second call
-continues, and further --epochs, --finalists or a --cap add to it. Ends with OUT/finalists.json and the README's table.
+each --epochs, and their validation accuracy and training loss are noted after every epoch. That is what all lines of
+the table are made of, each by either figure: all finalists trained to the end; successive halving; and, to see what its
+rungs see, all of them stopped in the middle of the course. Nothing that the table says reaches the training. Of a
+checkpoint the shared weights alone are read, so searches of other versions of enas will do. A finished training is kept
+in OUT/trainings.json: a second call continues, and further --epochs, --finalists or a --cap add to it. Ends with
+OUT/finalists.json and the README's table.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from enas.data import load
 from enas.errors import UserError
 from enas.records import student_t
 from enas.runtime import keep_freed_memory, start
+from enas.seen import shape_of
 from enas.tables import load_table
 
 
@@ -47,6 +49,7 @@ from enas.tables import load_table
 @click.option("--halving-first", default=1, type=click.IntRange(1), help="epochs before the first selection, at least")
 @click.option("--cap", default=None, type=click.FloatRange(1), help="million MACs that a published network may have")
 @click.option("--images", default=None, type=click.IntRange(100), help="training images (default: the search's)")
+@click.option("--image-size", default=None, type=click.IntRange(4), help="their sides in pixels (default: as they are)")
 @click.option("--device", default=None, help="auto, cpu, cuda, cuda:N or mps (default: the searches')")
 @click.option("--threads", default=None, type=click.IntRange(1), help="CPU threads (default: the searches')")
 def main(
@@ -61,6 +64,7 @@ def main(
     halving_first: int,
     cap: float | None,
     images: int | None,
+    image_size: int | None,
     device: str | None,
     threads: int | None,
 ) -> None:
@@ -69,22 +73,23 @@ def main(
     try:
         table = load_table(path)
         searches = [read_run(folder, table.space) for folder in found(runs, seeds)]
-        chosen = [best(table, search, count, cap) for search in searches]
+        chosen = [best(table, search, count, cap, image_size) for search in searches]
         place = {"device": device, "threads": threads}
         run_config = config.update(searches[0].config, {k: v for k, v in place.items() if v is not None})
         runtime = start(run_config)
         keep_freed_memory()
         loaded = load(config.update(run_config.data, {"name": data}), runtime.device)
+        shape_of(loaded, image_size, "--image-size")
         for search in searches:
             check_images(loaded, search)
     except UserError as error:
         raise click.UsageError(str(error)) from None
-    check_settings(output, {"runs": str(runs), "data": data, "images": images})
+    check_settings(output, {"runs": str(runs), "data": data, "images": images, "image_size": image_size})
     lengths, known = sorted(set(epochs)), Trainings(output / "trainings.json")
     entries = []
     with tqdm(total=len(searches) * count * len(WEIGHTS) * sum(lengths), desc="epochs", unit="epoch") as bar:
         for search, finalists in zip(searches, chosen, strict=True):
-            trainer = Trainer(search, loaded, runtime, images)
+            trainer = Trainer(search, loaded, runtime, images, image_size)
             curves: dict[tuple[str, int], list[Curve]] = {}
             for length in lengths:
                 for weights in WEIGHTS:
@@ -114,6 +119,7 @@ def main(
         "runs": runs.name,
         "finalists": count,
         "cap": cap,
+        "image_size": image_size,
         "halving_first": halving_first,
         "best": float(table.test[allowed(table, cap)].max()),
         "searches": entries,

@@ -18,6 +18,7 @@ from __future__ import annotations
 import functools
 import json
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,27 +137,31 @@ def deriving(data: str, cap: float | None, table: Table, assignments: tuple[str,
 
 
 def looked_up(accuracies: TrueAccuracies, result: dict[str, Any]) -> dict[str, Any]:
-    """What the table says of what a search found; and, where it trained its finalists, of these: what was found without
-    their training, and how the training ranks them (Kendall's tau)."""
+    """What the table says of what a search found; and, where it trained its finalists, what each figure of these would
+    have found and how it ranks them."""
     finalists = result["finalists"]
     positions = accuracies.positions([spaces.from_json(each["arch"]) for each in finalists])
     truths = accuracies.test[positions]
-    criterion = result["config"]["derive"]["criterion"]
-    by = criterion if criterion in finalists[0] else "reward"
     entry = {"text": result["text"], "truth": float(truths[0]), "macs": int(accuracies.macs[positions[0]])}
     if finalists[0]["standalone_accuracy"] is None:
         return entry
-    order = sorted(standing(each, by)[:2] for each in finalists)
-    places = np.array([order.index(standing(each, by)[:2]) for each in finalists], dtype=float)
-    first = max(range(len(finalists)), key=lambda i: finalists[i][by])
-    return entry | {
-        "finalists": [
-            {"text": each["text"], "truth": float(truth), by: each[by], "rungs": each["rungs"]}
-            for each, truth in zip(finalists, truths, strict=True)
-        ],
-        "without_training": float(truths[first]),
-        "tau_of_training": tau(places, truths),
-    }
+    criterion = result["config"]["derive"]["criterion"]
+    by = "reward" if criterion == "own" else criterion
+    standings: dict[str, list[tuple[float, ...]]] = {"no training": [(each[by],) for each in finalists]}
+    for name in config.FINALIST_CRITERIA:
+        standings[name] = [standing(each, by, name)[:2] for each in finalists]
+    rows = [
+        {"text": each["text"], "truth": float(truth), by: each[by], "rungs": each["rungs"]}
+        for each, truth in zip(finalists, truths, strict=True)
+    ]
+    return entry | {"finalists": rows, "by": {name: ranking(each, truths) for name, each in standings.items()}}
+
+
+def ranking(standings: Sequence[tuple[float, ...]], truths: NDArray[np.float64]) -> dict[str, float]:
+    """The true accuracy of the one with the greatest standing, and Kendall's tau between standings and truths."""
+    order = sorted(set(standings))
+    places = np.array([order.index(each) for each in standings], dtype=float)
+    return {"pick": float(truths[places.argmax()]), "tau": tau(places, truths)}
 
 
 def better_than_chance(table: TrueAccuracies, found: list[float], cap: float | None) -> dict[str, float]:
@@ -212,17 +217,18 @@ def rows(report: dict[str, Any]) -> list[str]:
 
 
 def trained(found: list[dict[str, Any]]) -> list[str]:
-    """One line on what training the finalists gave, if they were trained."""
+    """What training the finalists gave, if they were trained: a line for each figure that they may be compared by."""
     if "finalists" not in found[0]:
         return []
-    without = [100 * entry["without_training"] for entry in found]
-    mean = [100 * statistics.mean(each["truth"] for each in entry["finalists"]) for entry in found]
-    taus = [entry["tau_of_training"] for entry in found]
-    return [
-        f"Without training the {len(found[0]['finalists'])} finalists: {statistics.mean(without):.2f} % (sd "
-        f"{statistics.stdev(without):.2f}); they have {statistics.mean(mean):.2f} on average; tau of their training "
-        f"{statistics.mean(taus):.2f} (sd {statistics.stdev(taus):.2f})."
-    ]
+    mean = statistics.mean(100 * each["truth"] for entry in found for each in entry["finalists"])
+    lines = ["", f"{len(found[0]['finalists'])} finalists, {mean:.2f} % on average, compared by:", ""]
+    for name in found[0]["by"]:
+        picks, taus = ([entry["by"][name][figure] for entry in found] for figure in ("pick", "tau"))
+        lines.append(
+            f"- {name}: {100 * statistics.mean(picks):.2f} % (sd {100 * statistics.stdev(picks):.2f}), tau among them "
+            f"{statistics.mean(taus):.2f} (sd {statistics.stdev(taus):.2f})"
+        )
+    return lines
 
 
 def quantiles(values: list[float | None]) -> NDArray[np.float64]:

@@ -70,13 +70,13 @@ def test_ranks_and_paired_differences() -> None:
 
 
 def test_runs_that_never_get_there_count() -> None:
-    from nasbench_macro import quantiles
+    from judged import quantiles
 
     assert quantiles([5.0, None, 1.0, 3.0, 2.0]).tolist() == [1.0, 3.0, math.inf]
 
 
 def test_what_was_found_beside_chance() -> None:
-    from nasbench_macro import better_than_chance
+    from judged import better_than_chance
 
     table: Any = SimpleNamespace(
         network=np.array([0, 0, 2, 3]), test=np.array([0.5, 0.5, 0.7, 0.9]), macs=np.array([1e6, 1e6, 2e6, 9e6])
@@ -99,3 +99,33 @@ def test_predictions_are_as_good_as_meant_or_not() -> None:
     assert not reached(found, {**repeated, "tau": 0.71}, 1)
     assert not reached({**found, "median_error": 0.11}, repeated, 64)
     assert reached({**found, "median_error": 0.11}, repeated, 1)
+
+
+def test_what_finalists_figures_would_have_found() -> None:
+    """The most accurate one by its accuracy, the one of the least loss by its loss; the vote's own first without."""
+    from judged import looked_up, trained
+
+    arch = {"schema": 1, "space": "nasbench-macro", "choices": [0] * 8}
+    table = SimpleNamespace(
+        test=np.array([0.91, 0.94, 0.92]), macs=np.array([5, 6, 7]), positions=lambda archs: np.arange(len(archs))
+    )
+    rows = [(0.2, 0.7, 1.2), (0.1, 0.6, 1.0), (0.9, 0.5, 1.1)]  # vote, accuracy, loss
+    finalists = [
+        {"text": f"n{i}", "arch": arch, "vote": vote, "standalone_accuracy": accuracy, "training_loss": loss}
+        for i, (vote, accuracy, loss) in enumerate(rows)
+    ]
+    for each in finalists:
+        each["rungs"] = [{"epochs": 3} | {name: each[name] for name in ("standalone_accuracy", "training_loss")}]
+    result = {"text": "n0", "config": {"derive": {"criterion": "vote"}}, "finalists": finalists}
+    found = looked_up(table, result)
+    assert (found["truth"], found["macs"]) == (0.91, 5) and [each["truth"] for each in found["finalists"]] == [
+        *(0.91, 0.94, 0.92)
+    ]
+    assert {name: each["pick"] for name, each in found["by"].items()} == {
+        **{"no training": 0.92, "accuracy": 0.91, "training-loss": 0.94}
+    }
+    assert [each["tau"] for each in found["by"].values()] == pytest.approx([-1 / 3, -1 / 3, 1])
+    assert trained([found, found])[-1].startswith("- training-loss: 94.00 % (sd 0.00), tau among them 1.00")
+    for each in finalists:
+        each |= {"standalone_accuracy": None, "training_loss": None}
+    assert "by" not in looked_up(table, result) and trained([looked_up(table, result)]) == []

@@ -31,13 +31,17 @@ def test_it_trains_as_a_search_does_and_each_once(tmp_path: Path, weights: str) 
     best = finalists(folder)[0]
     curve = Trainings(tmp_path / "trainings.json").curve(trainer, best["text"], weights, 4)
     assert len(curve) == 4
-    assert [curve[rung["epochs"] - 1] for rung in best["rungs"]] == [r["standalone_accuracy"] for r in best["rungs"]]
+    assert [{"epochs": rung["epochs"], **curve[rung["epochs"] - 1]} for rung in best["rungs"]] == best["rungs"]
     again = Trainings(tmp_path / "trainings.json")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "train", lambda *arguments: pytest.fail("it is known"))
         assert again.curve(trainer, best["text"], weights, 4) == curve
     assert len(Trainer(search, digits, trainer.runtime, 300).train_images) == 300
     assert trainer.images_each == training_images(898, 300)
+    small = Trainer(search, digits, trainer.runtime, 300, 4)
+    assert small.train_images.images.shape[1:3] == (4, 4)
+    other = small.train(best["text"], weights, 1)[0]
+    assert 0 <= other["standalone_accuracy"] <= 1 and other["training_loss"] > 0
 
 
 def test_what_curves_say() -> None:
@@ -46,10 +50,19 @@ def test_what_curves_say() -> None:
 
     truths, macs = (0.9, 0.8, 0.95, 0.7), (1, 10, 100, 1000)
     found = [Finalist(f"net:{i}", -i, truth, m) for i, (truth, m) in enumerate(zip(truths, macs, strict=True))]
-    curves: list[list[float | None]] = [[0.5, 0.6], [0.4, 0.9], [0.6, 0.7], [0.3, None]]
+    accuracies: list[list[float | None]] = [[0.5, 0.6], [0.4, 0.9], [0.6, 0.7], [0.3, None]]
+    losses: list[list[float | None]] = [[2.0, 1.0], [2.1, 1.5], [1.9, 1.1], [2.2, None]]
+    curves = [
+        [{"standalone_accuracy": accuracy, "training_loss": loss} for accuracy, loss in zip(*both, strict=True)]
+        for both in zip(accuracies, losses, strict=True)
+    ]
     made = {variant.name: variant for variant in variants([2], [2], 1)}
-    assert list(made)[:3] == ["fresh, 2 epochs", "fresh, halving by 2 at 1, 2", "fresh, stopped after 1 of 2"]
-    whole, halved, stopped = (outcome(found, curves, each, 40, 5) for each in list(made.values())[:3])
+    names = ["fresh, 2 epochs", "fresh, halving by 2 at 1, 2", "fresh, stopped after 1 of 2"]
+    assert list(made)[:6:2] == names and list(made)[1:6:2] == [f"{name}, by training loss" for name in names]
+    whole, halved, stopped = (outcome(found, curves, made[name], 40, 5) for name in names)
+    by_loss = outcome(found, curves, made["fresh, 2 epochs, by training loss"], 40, 5)
+    assert (by_loss["pick"], by_loss["flops"], by_loss["failed"]) == (0.9, whole["flops"], 1)
+    assert by_loss["tau"] == pytest.approx((5 - 1) / 6)  # of the first, third, second, failed
     assert whole["pick"] == 0.8 and whole["flops"] == 2 * (3 * 2 * 40 + 5) * 1111 and whole["failed"] == 1
     # of 0.6, 0.9, 0.7 and failed the truth is 0.9, 0.8, 0.95 and 0.7
     assert whole["tau"] == pytest.approx((4 - 2) / 6)

@@ -24,6 +24,7 @@ LEAST_AUDITED = 10  # networks below which the interval of a rank correlation sa
 COSTS = ("params", "macs", "latency_ms")  # of a network, that a search can heed
 LIMIT, TARGET = "limit_", "target_"  # how the names of the settings begin that limit them, or pull towards a value
 CRITERIA = ("own", "vote", "effects")  # that finalists are chosen by
+FINALIST_CRITERIA = ("accuracy", "training-loss")  # that they are compared by
 EVALUATORS = ("shared-weights", "full-training", "table")
 
 
@@ -162,7 +163,7 @@ class DeriveConfig(Checked):
         "what finalists are compared by: their accuracy on the validation images (accuracy), or their mean loss in the "
         "last epoch of that training, which is measured on all its images and tells networks apart that validation "
         "images do not (training-loss): for trainings too short to overfit",
-        choices=("accuracy", "training-loss"),
+        choices=FINALIST_CRITERIA,
     )
     finalist_image_size: int | None = setting(
         None,
