@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,3 +50,9 @@ def resampled(scores: Floats, truth: Floats, macs: NDArray[np.int64], draws: np.
 def tau(a: Floats, b: Floats) -> float:
     """Kendall's tau-b; 0 where one of them is the same everywhere."""
     return float(np.nan_to_num(kendalltau(a, b).statistic))
+
+
+def tau_of_standings(standings: Sequence[tuple[float, ...]], truth: Floats) -> float:
+    """The same between tuples, ordered as such, and the truth."""
+    order = sorted(set(standings))
+    return tau(np.array([order.index(each) for each in standings], dtype=float), truth)

@@ -18,7 +18,7 @@ from enas.cost import cost
 from enas.data import DataSet, split, training_images
 from enas.effects import Effects
 from enas.errors import UserError
-from enas.finalists import FAILED, new_training
+from enas.finalists import NO_FIGURES, new_training
 from enas.runs import RunFolder
 from enas.runtime import Runtime, generator
 from enas.seen import resized, seen
@@ -27,6 +27,7 @@ from enas.standalone import OutOfMemory
 from enas.supernet import Supernet
 from enas.tables import TrueAccuracies
 
+SIZE = "--image-size"
 # what finalists are compared by, after each epoch: standalone_accuracy and training_loss; None: the training failed
 Curve = list[dict[str, float | None]]
 
@@ -118,7 +119,7 @@ def best(table: TrueAccuracies, search: Run, count: int, cap: float | None, size
             spaces.to_text(space, archs[i]),
             float(predicted[i]),
             float(table.test[positions[i]]),
-            cost(resized(space.graph(archs[i]), shape)).macs,
+            cost(resized(space.graph(archs[i]), shape, SIZE)).macs,
         )
         for i in np.argsort(-predicted, kind="stable")[:count].tolist()
     ]
@@ -161,7 +162,7 @@ class Trainer:
         run_config = self.search.config
         curve: Curve = []
         arch = spaces.parse(self.space, text)
-        graph = resized(self.space.graph(arch), self.shape)
+        graph = resized(self.space.graph(arch), self.shape, SIZE)
         training = new_training(
             graph,
             self.data,
@@ -177,20 +178,22 @@ class Trainer:
             while training.epoch < epochs:
                 loss = training.train_epoch().loss
                 scores = training.score(self.validation)
-                failed = bool(scores.failed.any()) or not math.isfinite(loss)
+                failed = bool(scores.failed.any()) or math.isnan(loss)
                 found: dict[str, float | None] = {"standalone_accuracy": scores.accuracy.item(), "training_loss": loss}
-                curve.append(FAILED if failed else found)
+                curve.append(NO_FIGURES if failed else found)
         except OutOfMemory:
-            return [FAILED] * epochs
+            return [NO_FIGURES] * epochs
         return curve
 
 
 class Trainings:
-    """Finished trainings, kept in a file."""
+    """Finished trainings, kept in a file. Raises UserError where it has those of an earlier version."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.known: dict[str, Curve] = checkpoint.read_json(path) if path.exists() else {}
+        if not all(isinstance(found, dict) for curve in self.known.values() for found in curve):
+            raise UserError(f"{path} must say what trainings were after each epoch, but an earlier version wrote it")
 
     def curve(self, trainer: Trainer, text: str, weights: str, epochs: int) -> Curve:
         """The training's curve, trained now where it is not known."""

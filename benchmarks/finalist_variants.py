@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from correlation import tau
+from correlation import Floats, tau_of_standings
 from finalist_curves import Curve, Finalist
 
 from enas import halving
-from enas.finalists import judged, standing
+from enas.finalists import standing, worth
 from enas.plan import TRAINING_COST
 
 WEIGHTS = ("fresh", "inherited")
@@ -63,12 +63,12 @@ def outcome(
         for i in going_on:
             trained[i]["rungs"].append({"epochs": until, **curves[i][until - 1]})
             macs += finalists[i].macs * (TRAINING_COST * span * images + validation)
-        scores = [judged(trained[i]["rungs"][rung], variant.criterion) for i in going_on]
+        scores = [worth(trained[i]["rungs"][rung], variant.criterion) for i in going_on]
         going_on = [going_on[i] for i in halving.promoted(scores, variant.eta)] if variant.eta else going_on
     standings = [standing(each, "effects", variant.criterion) for each in trained]
     return {
         "variant": variant.name,
-        "tau": ranked([each[:2] for each in standings], finalists),
+        "tau": tau_of_standings([each[:2] for each in standings], truths_of(finalists)),
         "pick": finalists[max(range(len(finalists)), key=standings.__getitem__)].truth,
         "flops": 2.0 * macs,
         "failed": sum(each["rungs"][-1]["standalone_accuracy"] is None for each in trained),
@@ -79,15 +79,12 @@ def without(finalists: Sequence[Finalist]) -> dict[str, Any]:
     """The same of a search that trains none: the first by the criterion wins."""
     truths = [finalist.truth for finalist in finalists]
     return {
-        "tau": ranked([(finalist.effects,) for finalist in finalists], finalists),
+        "tau": tau_of_standings([(finalist.effects,) for finalist in finalists], truths_of(finalists)),
         "pick": truths[0],
         "mean": statistics.mean(truths),
         "best": max(truths),
     }
 
 
-def ranked(values: Sequence[tuple[float, ...]], finalists: Sequence[Finalist]) -> float:
-    """Kendall's tau-b between what they are ordered by and the truth."""
-    order = sorted(set(values))
-    places = np.array([order.index(value) for value in values], dtype=float)
-    return tau(places, np.array([finalist.truth for finalist in finalists]))
+def truths_of(finalists: Sequence[Finalist]) -> Floats:
+    return np.array([finalist.truth for finalist in finalists])

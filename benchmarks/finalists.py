@@ -33,7 +33,6 @@ from enas.data import load
 from enas.errors import UserError
 from enas.records import student_t
 from enas.runtime import keep_freed_memory, start
-from enas.seen import shape_of
 from enas.tables import load_table
 
 
@@ -49,7 +48,7 @@ from enas.tables import load_table
 @click.option("--halving-first", default=1, type=click.IntRange(1), help="epochs before the first selection, at least")
 @click.option("--cap", default=None, type=click.FloatRange(1), help="million MACs that a published network may have")
 @click.option("--images", default=None, type=click.IntRange(100), help="training images (default: the search's)")
-@click.option("--image-size", default=None, type=click.IntRange(4), help="their sides in pixels (default: as they are)")
+@click.option("--image-size", default=None, type=click.IntRange(4, 32), help="their sides in pixels (default: 32)")
 @click.option("--device", default=None, help="auto, cpu, cuda, cuda:N or mps (default: the searches')")
 @click.option("--threads", default=None, type=click.IntRange(1), help="CPU threads (default: the searches')")
 def main(
@@ -79,13 +78,14 @@ def main(
         runtime = start(run_config)
         keep_freed_memory()
         loaded = load(config.update(run_config.data, {"name": data}), runtime.device)
-        shape_of(loaded, image_size, "--image-size")
         for search in searches:
             check_images(loaded, search)
+        known = Trainings(output / "trainings.json")
     except UserError as error:
         raise click.UsageError(str(error)) from None
-    check_settings(output, {"runs": str(runs), "data": data, "images": images, "image_size": image_size})
-    lengths, known = sorted(set(epochs)), Trainings(output / "trainings.json")
+    settings = {"runs": str(runs), "data": data, "images": images}
+    check_settings(output, settings if image_size is None else settings | {"image_size": image_size})
+    lengths = sorted(set(epochs))
     entries = []
     with tqdm(total=len(searches) * count * len(WEIGHTS) * sum(lengths), desc="epochs", unit="epoch") as bar:
         for search, finalists in zip(searches, chosen, strict=True):

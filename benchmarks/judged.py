@@ -25,7 +25,7 @@ from typing import Any
 import click
 import numpy as np
 from commands import check_settings, enas
-from correlation import tau
+from correlation import tau_of_standings
 from finalist_curves import found as finished
 from lookups import PROCESSES, Play, runs
 from numpy.typing import NDArray
@@ -52,13 +52,19 @@ NETWORKS = 1000  # that a searcher may look up
     "--runs", "made", type=click.Path(path_type=Path), help="a recipe's folder of ranking.py: no new searches"
 )
 @click.option("--data", required=True, help="CIFAR-10: cifar10, or a folder with train/<class>/*")
-@click.option("--preset", default="cpu", help="preset of the searches with shared weights")
+@click.option("--preset", default=None, help="preset of the searches with shared weights (default: cpu)")
 @click.option("--budget", help="time or operations of each (default: the preset's sizes)")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="a setting of these searches")
 @click.option(
     "--cap", "caps", multiple=True, type=click.FloatRange(1), help="million MACs that a network may take, as well"
 )
-@click.option("--derive-set", "within", multiple=True, metavar="KEY=VALUE", help="a setting of deriving")
+@click.option(
+    "--derive-set",
+    "within",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="a setting of deriving, which ranking.py's runs do least of",
+)
 @click.option("--seeds", default=3, type=click.IntRange(2), help="searches with shared weights")
 @click.option("--table-seeds", default=200, type=click.IntRange(2), help="runs of each searcher on the table")
 @click.option("--processes", default=PROCESSES, type=click.IntRange(1), help="of these at the same time")
@@ -67,7 +73,7 @@ def main(
     path: Path,
     made: Path | None,
     data: str,
-    preset: str,
+    preset: str | None,
     budget: str | None,
     assignments: tuple[str, ...],
     caps: tuple[float, ...],
@@ -80,24 +86,28 @@ def main(
     """Run the whole comparison."""
     settings: dict[str, Any] = {
         "table": path.name,
-        "runs": None if made is None else str(made),
         "data": data,
-        "preset": preset,
+        "preset": preset or "cpu",
         "budget": budget,
         "settings": list(assignments),
         "derive_settings": list(within),
     }
-    if made is not None and (budget or assignments):
-        raise click.UsageError("--budget and --set must be left out beside --runs: those searches are finished")
+    if made is not None and (preset or budget or assignments):
+        raise click.UsageError("--preset, --budget and --set must be left out beside --runs: those are finished")
+    if within and made is None and not caps:
+        raise click.UsageError("--derive-set is about deriving, which --cap and --runs do; give one of them")
+    if made is not None:
+        settings |= {"runs": str(made), "preset": None}
     try:
         table = Table(load_table(path))
         folders = [output / f"enas-{seed}" for seed in range(seeds)] if made is None else finished(made, seeds)
-        if made is not None and (other := read_result(folders[0]).space.name) != table.space.name:
-            raise UserError(f"--runs must be searches in the table's space {table.space.name}, but are in {other}")
+        others = [] if made is None else [read_result(folder).space.name for folder in folders]
+        if set(others) - {table.space.name}:
+            raise UserError(f"--runs must be in the table's space {table.space.name}, but are in {', '.join(others)}")
     except UserError as error:
         raise click.UsageError(str(error)) from None
     check_settings(output, settings)
-    common = ["--preset", preset, "--space", table.space.name, "--data", data]
+    common = ["--preset", preset or "cpu", "--space", table.space.name, "--data", data]
     common += ["--budget", budget] if budget else []
     common += [part for assignment in assignments for part in ("--set", assignment)]
     searches = [enas("search", folder, [*common, "--seed", str(seed)]) for seed, folder in enumerate(folders)]
@@ -138,18 +148,20 @@ def deriving(data: str, cap: float | None, table: Table, assignments: tuple[str,
 
 def looked_up(accuracies: TrueAccuracies, result: dict[str, Any]) -> dict[str, Any]:
     """What the table says of what a search found; and, where it trained its finalists, what each figure of these would
-    have found and how it ranks them."""
+    have found and how it ranks them; with successive halving, whose rungs one figure decides, that one alone."""
     finalists = result["finalists"]
     positions = accuracies.positions([spaces.from_json(each["arch"]) for each in finalists])
     truths = accuracies.test[positions]
     entry = {"text": result["text"], "truth": float(truths[0]), "macs": int(accuracies.macs[positions[0]])}
-    if finalists[0]["standalone_accuracy"] is None:
+    derive = result["config"]["derive"]
+    if derive["finalist_epochs"] == 0:
         return entry
-    criterion = result["config"]["derive"]["criterion"]
-    by = "reward" if criterion == "own" else criterion
+    by = "reward" if derive["criterion"] == "own" else derive["criterion"]
     standings: dict[str, list[tuple[float, ...]]] = {"no training": [(each[by],) for each in finalists]}
+    decided = derive.get("finalist_criterion", "accuracy")
     for name in config.FINALIST_CRITERIA:
-        standings[name] = [standing(each, by, name)[:2] for each in finalists]
+        if name == decided or not derive["halving_eta"] and "training_loss" in finalists[0]:
+            standings[name] = [standing(each, by, name) for each in finalists]
     rows = [
         {"text": each["text"], "truth": float(truth), by: each[by], "rungs": each["rungs"]}
         for each, truth in zip(finalists, truths, strict=True)
@@ -158,10 +170,10 @@ def looked_up(accuracies: TrueAccuracies, result: dict[str, Any]) -> dict[str, A
 
 
 def ranking(standings: Sequence[tuple[float, ...]], truths: NDArray[np.float64]) -> dict[str, float]:
-    """The true accuracy of the one with the greatest standing, and Kendall's tau between standings and truths."""
-    order = sorted(set(standings))
-    places = np.array([order.index(each) for each in standings], dtype=float)
-    return {"pick": float(truths[places.argmax()]), "tau": tau(places, truths)}
+    """The true accuracy of the one with the greatest standing, and Kendall's tau between standings and truths; what
+    decides between equal ones, the last part, does not count for that."""
+    best = max(range(len(standings)), key=standings.__getitem__)
+    return {"pick": float(truths[best]), "tau": tau_of_standings([each[:2] for each in standings], truths)}
 
 
 def better_than_chance(table: TrueAccuracies, found: list[float], cap: float | None) -> dict[str, float]:

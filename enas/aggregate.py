@@ -13,7 +13,7 @@ from typing import Any
 
 from enas.errors import UserError
 from enas.records import spread, student_t
-from enas.runs import PLACES
+from enas.runs import PLACES, drop_newer
 
 SCHEMA = 1
 # settings that a budget decides, by section
@@ -142,6 +142,7 @@ def _comparable(result: Result) -> dict[str, Any]:
     """What searches of one aggregate share: images and settings, but the seed and what a budget settled."""
     settings = copy.deepcopy(result["config"])
     del settings["seed"]
+    drop_newer(settings)
     for name in PLACES:
         del settings["data"][name]
     del settings["table"]

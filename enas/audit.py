@@ -2,8 +2,8 @@
 
 Uniform architectures are trained on their own for a short time: of a larger pool those that are spread evenly over its
 order by proxy, so that they have its range. The found architecture is trained several times with the same settings.
-All are judged by their accuracy on the validation images, by which the found one was also chosen: a little of what it
-is ahead is that.
+All see the images at their own size and are judged by their accuracy on the validation images, by which the found one
+was also chosen, unless by its training loss: a little of what it is ahead is that.
 
 N architectures, R trainings of the found one.
 """

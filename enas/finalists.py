@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from enas import halving, spaces
-from enas.config import SgdConfig, StandaloneConfig, WeightsConfig
+from enas.config import FINALISTS_SIZE, SgdConfig, StandaloneConfig, WeightsConfig
 from enas.cost import cost
 from enas.data import DataSet, ImageSet
 from enas.graph import Graph
@@ -38,7 +38,7 @@ from enas.standalone import OutOfMemory, Standalone
 from enas.supernet import Supernet
 from enas.training import UNLIMITED
 
-FAILED: dict[str, float | None] = {"standalone_accuracy": None, "training_loss": None}  # or not trained
+NO_FIGURES: dict[str, float | None] = {"standalone_accuracy": None, "training_loss": None}  # not trained, or failed
 
 
 def train(state: Search) -> Iterator[FinalistRecord]:
@@ -74,12 +74,12 @@ def train(state: Search) -> Iterator[FinalistRecord]:
             state.save()
             yield record
         if until < derive.finalist_epochs:
-            scores = [judged(finalists[place]["rungs"][rung], derive.finalist_criterion) for place in going_on]
+            scores = [worth(finalists[place]["rungs"][rung], derive.finalist_criterion) for place in going_on]
             going_on = [going_on[i] for i in halving.promoted(scores, derive.halving_eta)]
         state.paused = {place: paused for place, paused in state.paused.items() if place in going_on}
 
 
-def judged(rung: Mapping[str, Any], finalist_criterion: str) -> float | None:
+def worth(rung: Mapping[str, Any], finalist_criterion: str) -> float | None:
     """What finalists are compared by at a rung, the greater the better; None where the training failed."""
     if rung["standalone_accuracy"] is None:
         return None
@@ -95,7 +95,7 @@ def standing(
     Figures of two rungs do not compare, but who came further was better where both were. Who failed comes last, however
     far that was.
     """
-    value = judged(finalist["rungs"][-1], finalist_criterion) if finalist["rungs"] else None
+    value = worth(finalist["rungs"][-1], finalist_criterion) if finalist["rungs"] else None
     if value is None:
         return -1.0, -math.inf, finalist[criterion]
     return finalist["rungs"][-1]["epochs"], value, finalist[criterion]
@@ -129,10 +129,11 @@ def _train_to(state: Search, images: Seen, place: int, until: int) -> dict[str, 
     """A finalist's accuracy on the validation images after epoch `until`, and its mean loss in that epoch; None without
     training or where it failed."""
     config, arch = state.config, spaces.from_json(state.derived["finalists"][place]["arch"])
-    graph = resized(state.space.graph(arch), images.shape)
-    epochs, macs = config.derive.finalist_epochs, cost(graph).macs
+    epochs = config.derive.finalist_epochs
     if epochs == 0:
-        return FAILED
+        return NO_FIGURES
+    graph = resized(state.space.graph(arch), images.shape, FINALISTS_SIZE)
+    macs = cost(graph).macs
     supernet = state.shared if config.derive.finalist_weights == "inherited" else None
     routed = None if supernet is None else supernet.routed(arch, graph)
     data = dataclasses.replace(state.data, augmentation=images.augmentation)
@@ -153,13 +154,13 @@ def _train_to(state: Search, images: Seen, place: int, until: int) -> dict[str, 
             stats = training.train_epoch(after_step)
         scores = training.score(images.validation)
     except OutOfMemory:
-        return FAILED
+        return NO_FIGURES
     finally:
         state.finalist = None
     state.evaluator.macs += scores.images * macs
     state.report(Work(scoring=scores.images) * state.images.finalist)
-    if bool(scores.failed.any()) or not math.isfinite(stats.loss):
-        return FAILED
+    if bool(scores.failed.any()) or math.isnan(stats.loss):  # of an epoch without a finite step
+        return NO_FIGURES
     if until < epochs:
         state.paused[place] = training.state_dict()
     return {"standalone_accuracy": scores.accuracy.item(), "training_loss": stats.loss}

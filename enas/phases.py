@@ -27,7 +27,7 @@ from enas.records import EpochRecord, Record, collapse_warning, difference, mean
 from enas.runs import RunFolder, identity
 from enas.runtime import GIB, Runtime, generator
 from enas.search_checkpoint import Within
-from enas.seen import Seen, larger, seen, shape_of
+from enas.seen import Seen, relative_cost, seen, shape_of
 from enas.spaces import Architecture
 from enas.standalone import Standalone
 from enas.supernet import Supernet
@@ -124,8 +124,9 @@ class Search:
     @functools.cached_property
     def images(self) -> Images:
         """How many images the search trains and judges on."""
-        of = [larger(self.whole, self.seen.shape, one) for one in (self.data.input_shape, self.finalist_shape)]
-        return Images(len(self.train), len(self.validation), *of)
+        larger = relative_cost(self.whole, self.data.input_shape, self.seen.shape)
+        finalist = relative_cost(self.whole, self.finalist_shape, self.data.input_shape, FINALISTS_SIZE) * larger
+        return Images(len(self.train), len(self.validation), larger, finalist)
 
     def seen_by_finalists(self) -> Seen:
         """The images as finalists see them, made anew where those are smaller than others'."""

@@ -44,16 +44,21 @@ def identity(run_config: SearchConfig | RetrainConfig, images: str, augmentation
     for name in PLACES:
         del settings["data"][name]
     settings.pop("table", None)
-    for section, newer in NEWER.items():
-        given = settings.get(section, {})
-        for name in [name for name, before in newer.items() if name in given and given[name] == before]:
-            del given[name]
+    drop_newer(settings)
     profile = settings.get("objective", {}).get("profile")
     if profile is not None:
         settings["objective"]["profile"] = checkpoint.fingerprint(Path(profile))
     if isinstance(run_config.space, CustomOptions):
         settings["space"]["source"] = run_config.space.class_name  # the file is told by its sha256, wherever it lies
     return {"settings": f"{json.dumps(settings)} {augmentation}", "images": images}
+
+
+def drop_newer(settings: Mapping[str, Any]) -> None:
+    """Take out of settings, as JSON, what those of earlier versions do not name, where it is as they had it."""
+    for section, newer in NEWER.items():
+        given = settings.get(section, {})
+        for name in [name for name, before in newer.items() if name in given and given[name] == before]:
+            del given[name]
 
 
 def check_identity(path: Path, state: Mapping[str, Any], wanted: dict[str, str]) -> None:

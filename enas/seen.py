@@ -52,11 +52,11 @@ def _shrunk(images: Tensor, size: int) -> Tensor:
     return resize(images.cpu(), size).to(images.device)
 
 
-def resized(graph: Graph, shape: Shape) -> Graph:
+def resized(graph: Graph, shape: Shape, setting: str = WEIGHTS_SIZE) -> Graph:
     """The same network on images of `shape`: each operation keeps its stride, by which it divides, rounding up.
 
     What enlarges its input, with zeros, does so to what has become of images of that size. Raises UserError where there
-    were none, or where no pixel is left before all of them become one.
+    were none, or where no pixel is left before all of them become one. setting: that asks for these images.
     """
     if graph.nodes[0].shape == shape:
         return graph
@@ -69,15 +69,14 @@ def resized(graph: Graph, shape: Shape) -> Graph:
         if enlarges and node.shape[1:] not in known:
             before, after = node.in_shapes[0][1], node.shape[1]
             raise UserError(
-                "weights.image_size and derive.finalist_image_size need operations that enlarge images to a size that "
-                f"an earlier one has, but {node.op} of {node.key or 'no weights'} makes {after} pixels of {before}; "
-                "leave them out"
+                f"{setting} needs operations that enlarge images to a size that an earlier one has, but {node.op} of "
+                f"{node.key or 'no weights'} makes {after} pixels of {before}; leave it out"
             )
         height, width = known[node.shape[1:]] if enlarges else inputs[0][1:]
         if height < stride and node.shape[1] > 1:
             raise UserError(
-                "weights.image_size and derive.finalist_image_size must leave a pixel after every halving of the "
-                f"network, but {shape[1]} is too small; give a larger one"
+                f"{setting} must leave a pixel after every halving of the network, but {shape[1]} is too small; give a "
+                "larger one"
             )
         height, width = -(-height // stride), -(-width // stride)
         known[node.shape[1:]] = height, width
@@ -85,13 +84,16 @@ def resized(graph: Graph, shape: Shape) -> Graph:
     return Graph(tuple(nodes), graph.auxiliary)
 
 
-def larger(space: SearchSpace, shape: Shape, one: Shape) -> float:
-    """Forward passes of an image of `shape` that one of the shape `one` takes, by multiply-accumulates."""
-    if shape == one:
+def relative_cost(space: SearchSpace, shape: Shape, than: Shape, setting: str = WEIGHTS_SIZE) -> float:
+    """Multiply-accumulates of an image of `shape` as multiples of those of one of the shape `than`.
+
+    setting: that asks for the images that are not of the space's own size.
+    """
+    if shape == than:
         return 1.0
     graphs = [space.graph(arch) for arch in searchers.uniform(space, COMPARED, generator(0, "sizes"))]
-    few, many = (sum(cost(resized(graph, each)).macs for graph in graphs) for each in (shape, one))
-    return many / few
+    ours, theirs = (sum(cost(resized(graph, each, setting)).macs for graph in graphs) for each in (shape, than))
+    return ours / theirs
 
 
 def shape_of(data: DataSet, size: int | None, setting: str = WEIGHTS_SIZE) -> Shape:

@@ -153,7 +153,8 @@ class TensorBoard:
     def _finalist(self, record: Mapping[str, Any], step: int) -> None:
         """Its figures beside those of other ranks; with successive halving each rung has charts of its own."""
         after = f"after {record['epochs']} epochs"
-        text = f"{record['arch']}: standalone accuracy {record['standalone_accuracy']} {after}"
+        text = f"{record['arch']}: standalone accuracy {record['standalone_accuracy']}, training loss "
+        text += f"{record.get('training_loss')} {after}"
         self._text(record, "derive/finalist", text, step)
         if record["rung"] == 0:
             self._scalars(record, {"derive/proxy_accuracy_by_rank": "proxy_accuracy"}, step)
@@ -196,7 +197,7 @@ class TensorBoard:
 
     def _scalars(self, record: Mapping[str, Any], tags: Mapping[str, str], step: int) -> None:
         for tag, name in tags.items():
-            if record[name] is not None:
+            if record.get(name) is not None:  # earlier versions recorded less
                 self._writer.add_scalar(tag, record[name], step, record["time_s"])
 
     def _text(self, record: Mapping[str, Any], tag: str, text: str, step: int) -> None:

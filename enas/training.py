@@ -173,7 +173,7 @@ def train_epoch(
         on_step(child_images)
     optimizer.zero_grad(set_to_none=True)
     skipped = _check_finite(state.sums[3], config, steps)
-    loss, accuracy, grad_norm = (state.sums[:3] / max(1, steps - skipped)).tolist()
+    loss, accuracy, grad_norm = (state.sums[:3] / (steps - skipped)).tolist()  # no number where all were skipped
     seconds = state.seconds + time.perf_counter() - then
     return EpochStats(loss, accuracy, grad_norm, rate, skipped, state.images, state.child_images, seconds)
 

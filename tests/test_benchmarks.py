@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from enas.config import NasBench201Options
+
 pytestmark = pytest.mark.usefixtures("benchmarks")
 
 
@@ -109,23 +111,41 @@ def test_what_finalists_figures_would_have_found() -> None:
     table = SimpleNamespace(
         test=np.array([0.91, 0.94, 0.92]), macs=np.array([5, 6, 7]), positions=lambda archs: np.arange(len(archs))
     )
-    rows = [(0.2, 0.7, 1.2), (0.1, 0.6, 1.0), (0.9, 0.5, 1.1)]  # vote, accuracy, loss
+    rows = [(0.2, 0.7, 1.2), (0.1, 0.6, 1.0), (0.9, 0.7, 1.1)]  # vote, accuracy, loss
     finalists = [
         {"text": f"n{i}", "arch": arch, "vote": vote, "standalone_accuracy": accuracy, "training_loss": loss}
         for i, (vote, accuracy, loss) in enumerate(rows)
     ]
     for each in finalists:
         each["rungs"] = [{"epochs": 3} | {name: each[name] for name in ("standalone_accuracy", "training_loss")}]
-    result = {"text": "n0", "config": {"derive": {"criterion": "vote"}}, "finalists": finalists}
+    settings = {"criterion": "vote", "finalist_criterion": "training-loss", "finalist_epochs": 3, "halving_eta": 0}
+    result: dict[str, Any] = {"text": "n0", "config": {"derive": settings}, "finalists": finalists}
     found = looked_up(table, result)
     assert (found["truth"], found["macs"]) == (0.91, 5) and [each["truth"] for each in found["finalists"]] == [
         *(0.91, 0.94, 0.92)
     ]
     assert {name: each["pick"] for name, each in found["by"].items()} == {
-        **{"no training": 0.92, "accuracy": 0.91, "training-loss": 0.94}
+        **{"no training": 0.92, "accuracy": 0.92, "training-loss": 0.94}  # of two accuracies the vote's better one
     }
-    assert [each["tau"] for each in found["by"].values()] == pytest.approx([-1 / 3, -1 / 3, 1])
+    assert [each["tau"] for each in found["by"].values()] == pytest.approx([-1 / 3, -2 / 6**0.5, 1])
     assert trained([found, found])[-1].startswith("- training-loss: 94.00 % (sd 0.00), tau among them 1.00")
+    settings["halving_eta"] = 2
+    assert looked_up(table, result)["by"].keys() == {"no training", "training-loss"}
     for each in finalists:
-        each |= {"standalone_accuracy": None, "training_loss": None}
+        each["rungs"] = [{"epochs": 3, "standalone_accuracy": None, "training_loss": None}]
+    assert looked_up(table, result)["by"]["training-loss"] == {"pick": 0.92, "tau": 0.0}  # all have failed
+    settings["finalist_epochs"] = 0
     assert "by" not in looked_up(table, result) and trained([looked_up(table, result)]) == []
+
+
+def test_how_judged_networks_are_derived() -> None:
+    from judged import deriving
+
+    space = SimpleNamespace(options=NasBench201Options())
+    table: Any = SimpleNamespace(space=space)
+    assert deriving("photos", None, table, ("derive.samples=9",)) == [
+        *("--data", "photos", "--set", "derive.samples=9")
+    ]
+    limited = deriving("photos", 50.0, table, ())
+    assert limited[2:4] == ["--limit", "macs=50000000.0"]
+    assert limited[5::2] == ["objective.width=16", "objective.depth=5"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 import signal
 from collections.abc import Callable
@@ -14,6 +16,7 @@ from click.testing import CliRunner
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from enas import checkpoint, config, halving, runtime, spaces
+from enas.aggregate import _comparable as comparable
 from enas.budget import describe
 from enas.cli import main
 from enas.config import DeriveConfig, SearchConfig
@@ -24,7 +27,7 @@ from enas.interrupts import Stopped, StopRequest
 from enas.objective import Scores
 from enas.phases import Search
 from enas.plan import Images, Work, finalists_work
-from enas.runs import RunFolder
+from enas.runs import NEWER, RunFolder
 from enas.searching import search
 from enas.spaces import Architecture
 from enas.standalone import OutOfMemory, Standalone
@@ -239,6 +242,24 @@ def test_the_training_loss_is_of_the_last_epoch(digits: DataSet, tmp_path: Path,
     assert found["training_loss"] == losses[-1] != losses[0]
 
 
+def test_an_epoch_without_a_finite_step_is_a_failure(
+    digits: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no loss of zero, with which it would win."""
+    original, trainings = Standalone.model, []
+
+    def model(self: Standalone, inputs: Any, step: int) -> Any:
+        trainings.extend([] if self in trainings else [self])
+        broken = trainings.index(self) == 1 and self.epoch > 0
+        for output in original(self, inputs, step):
+            yield dataclasses.replace(output, logits=output.logits * math.inf) if broken else output
+
+    monkeypatch.setattr(Standalone, "model", model)
+    found = finalists(run(tmp_path / "run", digits, tiny(*FOUR, "derive.finalist_criterion=training-loss")))
+    assert [f["training_loss"] is None for f in found] == [False, False, False, True]
+    assert found[3]["standalone_accuracy"] is None
+
+
 # ---- stops and crashes
 
 
@@ -336,6 +357,43 @@ def test_order_of_finalists() -> None:
 # ---- settings
 
 
+def test_how_they_were_compared_is_said(digits: DataSet, tmp_path: Path, halved: RunFolder) -> None:
+    more = ("derive.finalist_criterion=training-loss", "derive.finalist_image_size=4")
+    run(tmp_path / "run", digits, tiny(*FOUR, *more))
+    again = CliRunner().invoke(main, ["derive", str(tmp_path / "run"), "--set", "derive.finalist_epochs=2"]).output
+    assert "after a short training of its own on 4x4 pixels, compared by training loss" in again
+    (folder,) = (tmp_path / "run").glob("derive-*")
+    for path, words in (
+        (folder, " on 4x4 pixels, compared by training loss comes first"),
+        (halved.path, " comes first"),
+    ):
+        assert CliRunner().invoke(main, ["report", str(path), "--output", str(tmp_path / "page.html")]).exit_code == 0
+        assert f"The best after its own training{words}" in (tmp_path / "page.html").read_text()
+
+
+def test_a_run_of_an_earlier_version_goes_on(digits: DataSet, tmp_path: Path, unhalved: RunFolder) -> None:
+    """Stopped after its second finalist, with its TensorBoard; and its result goes with those of today."""
+    old = run(tmp_path / "old", digits, tiny(*FOUR, "threads=1"), stop_after=4)
+    state, written = checkpoint.load(old.checkpoint), checkpoint.read_json(old.path / "config.json")
+    for finalist in state["derived"]["finalists"][:2]:
+        del finalist["training_loss"], finalist["rungs"][0]["training_loss"]
+    for name in NEWER["derive"]:
+        del state["sizes"]["derive"][name], written["derive"][name]
+    checkpoint.save(old.checkpoint, state)
+    checkpoint.write_json(old.path / "config.json", written)
+    lines = [{name: value for name, value in record.items() if name != "training_loss"} for record in old.records()]
+    (old.path / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    done = CliRunner().invoke(main, ["search", "--resume", str(old.path)])
+    assert done.exit_code == 0, done.output
+    now, then = (checkpoint.read_json(folder.result) for folder in (unhalved, old))
+    assert [f["text"] for f in now["finalists"]] == [f["text"] for f in then["finalists"]]
+    assert sum("training_loss" in f["rungs"][0] for f in then["finalists"]) == 2
+    now["config"]["threads"] = 1
+    for name in NEWER["derive"]:
+        del then["config"]["derive"][name]
+    assert comparable(now) == comparable(then)
+
+
 @pytest.mark.parametrize(
     ("more", "match"),
     [
@@ -358,6 +416,11 @@ def test_order_of_finalists() -> None:
 def test_settings_that_do_nothing_are_refused(more: list[str], match: str) -> None:
     with pytest.raises(UserError, match=match):
         config.check(tiny(*more))
+
+
+def test_they_are_refused_with_a_budget_too() -> None:
+    with pytest.raises(UserError, match="derive.finalist_image_size 8 is about the finalists' training, but"):
+        config.check(tiny("derive.finalist_epochs=0", "derive.finalist_image_size=8", "budget=40m"))
 
 
 def test_a_budget_may_leave_no_selection() -> None:

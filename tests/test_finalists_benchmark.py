@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from enas import checkpoint, runtime
 from enas.data import load, training_images
+from enas.errors import UserError
 from tests.test_finalists import HALVED, finalists
 from tests.test_search import run, tiny
 
@@ -72,6 +73,14 @@ def test_what_curves_say() -> None:
     assert stopped["pick"] == 0.95 and stopped["flops"] == 2 * (3 * 40 + 5) * 1111
     untrained = without(found)
     assert (untrained["pick"], untrained["best"], untrained["mean"]) == (0.9, 0.95, pytest.approx(0.8375))
+
+
+def test_curves_of_earlier_versions_are_refused(tmp_path: Path) -> None:
+    from finalist_curves import Trainings
+
+    (tmp_path / "trainings.json").write_text('{"seed-0/fresh/1/net:0": [0.5]}')
+    with pytest.raises(UserError, match="must say what trainings were after each epoch, but an earlier version"):
+        Trainings(tmp_path / "trainings.json")
 
 
 def test_means_and_gains() -> None:

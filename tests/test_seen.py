@@ -35,8 +35,7 @@ from enas.plan import Images, total_work
 from enas.runs import RunFolder, identity
 from enas.runtime import generator
 from enas.searching import search
-from enas.seen import larger as larger_by
-from enas.seen import resized, seen
+from enas.seen import relative_cost, resized, seen
 from enas.supernet import Supernet
 from enas.zero_cost import untrained
 from tests.test_search import TINY, assert_same_run, run, tiny
@@ -174,6 +173,29 @@ def test_finalists_on_small_images(larger: DataSet, tmp_path: Path, monkeypatch:
     assert_same_run(run(tmp_path / "again", larger, run_config), folder)
 
 
+def test_all_of_it_together_goes_on_wherever_it_stops(larger: DataSet, tmp_path: Path) -> None:
+    """Finalists on other images than shared weights, from copies of these, by an average, halved, by their loss."""
+    run_config = wide(
+        *("weights.image_size=12", "weights.ema_decay=0.9", "weights.splits=1", "weights.batch_size=300", "epochs=2"),
+        *("controller.warmup_epochs=1", "controller.updates=1", "derive.finalist_weights=inherited"),
+        *("derive.finalist_image_size=8", "derive.finalist_criterion=training-loss", "derive.finalists=2"),
+        *("derive.finalist_epochs=2", "derive.halving_eta=2", "derive.halving_first=1"),
+    )
+    whole = run(tmp_path / "whole", larger, run_config)
+    for _ in whole.records():
+        folder = run(tmp_path / "run", larger, run_config, stop_after=1)
+    assert_same_run(run(tmp_path / "run", larger, run_config), whole)
+    assert [len(row["rungs"]) for row in json.loads(folder.result.read_text())["finalists"]] == [2, 1]
+
+
+def test_a_size_that_cannot_be_ends_before_the_search(tmp_path: Path) -> None:
+    """Images of 64 pixels are halved before the network begins."""
+    large = load(DataConfig(name="digits", image_size=128), torch.device("cpu"))
+    run_config = tiny("data.image_size=128", "derive.finalist_image_size=4")
+    with pytest.raises(UserError, match="derive.finalist_image_size must leave a pixel after every halving"):
+        budget.plan(run_config, large, RunFolder(tmp_path), runtime.start(run_config))
+
+
 def test_who_sees_the_same_images_shares_them(larger: DataSet, tmp_path: Path) -> None:
     run_config = wide(SMALL, "derive.finalist_image_size=8")
     state = Search(run_config, larger, RunFolder(tmp_path), runtime.start(run_config))
@@ -227,10 +249,10 @@ def test_a_network_keeps_its_weights_whatever_the_size() -> None:
     ]
     assert spatial(small)[:3] == [32, 16, 16] and spatial(small)[-1] == 1
     own, half, quarter = ((3, side, side) for side in (64, 32, 16))
-    assert 3.9 < larger_by(space, half, own) < 4.1 and larger_by(space, own, own) == 1.0
-    assert larger_by(space, half, quarter) == pytest.approx(0.25, rel=0.05)
+    assert 3.9 < relative_cost(space, own, half) < 4.1 and relative_cost(space, own, own) == 1.0
+    assert relative_cost(space, quarter, half) == pytest.approx(0.25, rel=0.05)
     assert supernet(images(4, (3, 32, 32)), [small]).shape == (1, 4, 10)
-    with pytest.raises(UserError, match="image_size must leave a pixel after every halving .* but 4 is too"):
+    with pytest.raises(UserError, match="weights.image_size must leave a pixel after every halving .* but 4 is too"):
         resized(spaces.build(options, (3, 128, 128), 10).graph(random_archs(space, 1)[0]), (3, 4, 4))
 
 
@@ -238,7 +260,7 @@ def test_what_enlarges_images_must_know_to_which_size() -> None:
     builder = GraphBuilder((3, 8, 8))
     wide = builder.add("pad", [0], (3, 12, 12))
     builder.add("classifier", [wide], (5, 1, 1), key="classifier")
-    with pytest.raises(UserError, match="but pad of no weights makes 12 pixels of 8; leave them out"):
+    with pytest.raises(UserError, match="but pad of no weights makes 12 pixels of 8; leave it out"):
         resized(builder.graph(), (3, 4, 4))
 
 

@@ -13,6 +13,7 @@ from enas.config import CustomOptions, SpaceOptions
 from enas.jobs.lines import reading
 from enas.jobs.targets import read_result
 from enas.report.words import best_of_many, duration
+from enas.results import finalist_training
 
 CLASSES = 10  # that are named of many
 UNBALANCED = 1.5  # from this ratio of the largest class to the smallest on the mean over classes is told too
@@ -49,7 +50,7 @@ def print_found(path: Path, result: dict[str, Any]) -> None:
         if result["random_baseline"] is None:
             _print_judged(result, best)
         else:
-            _print_proxy(result["random_baseline"], best)
+            _print_proxy(result["random_baseline"], best, finalist_training(result["config"]["derive"]))
         if result.get("audit") is not None:
             print_audit(result["audit"])
         click.echo(f"time          {duration(result['elapsed_s'])}")
@@ -74,12 +75,12 @@ def print_audit(report: dict[str, Any]) -> None:
     click.echo(f"audit         {report['sentence']}")
 
 
-def _print_proxy(baseline: dict[str, Any], best: dict[str, Any]) -> None:
-    """The scores of an architecture that was found by shared weights."""
+def _print_proxy(baseline: dict[str, Any], best: dict[str, Any], training: str) -> None:
+    """The scores of an architecture that was found by shared weights. training: how finalists had theirs."""
     gap, standalone = baseline["controller_minus_random"], best["standalone_accuracy"]
     click.echo(
         f"proxy         {best['proxy_accuracy']:.4f} accuracy under shared weights"
-        + (f"; {standalone:.4f} after a short training of its own" if standalone is not None else "")
+        + (f"; {standalone:.4f} after a short training of its own{training}" if standalone is not None else "")
         + " (validation; neither is the final accuracy)"
     )
     click.echo(

@@ -182,18 +182,20 @@ def _check_audit(config: SearchConfig) -> None:
 def _check_finalists(config: SearchConfig) -> None:
     """Raise UserError for settings of the finalists' training that nothing would use; a budget may shorten it later."""
     derive = config.derive
-    if config.evaluator != "shared-weights" or config.budget is not None:
+    if config.evaluator != "shared-weights":
         return
-    about = {
-        f"--finalist-weights {derive.finalist_weights}": derive.finalist_weights != "fresh",
-        f"derive.finalist_criterion={derive.finalist_criterion}": derive.finalist_criterion != "accuracy",
-        f"derive.finalist_image_size={derive.finalist_image_size}": derive.finalist_image_size is not None,
-    }
-    for what in [what for what, given in about.items() if given and derive.finalist_epochs == 0]:
-        raise UserError(
-            f"{what} is about the finalists' training, but derive.finalist_epochs is 0; give it more, or leave "
-            f"{what.partition('=')[0].split()[0]} out"
-        )
+    for name, value, usual in (
+        ("--finalist-weights", derive.finalist_weights, "fresh"),
+        ("derive.finalist_criterion", derive.finalist_criterion, "accuracy"),
+        (FINALISTS_SIZE, derive.finalist_image_size, None),
+    ):
+        if derive.finalist_epochs == 0 and value != usual:
+            raise UserError(
+                f"{name} {value} is about the finalists' training, but derive.finalist_epochs is 0; give it more, or "
+                f"leave {name} out"
+            )
+    if config.budget is not None:
+        return
     if derive.halving_eta and (len(derive.rungs) == 1 or derive.finalists == 1):
         raise UserError(
             f"derive.halving_eta must leave a selection among finalists before their last epoch, but with "

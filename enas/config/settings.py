@@ -167,7 +167,8 @@ class DeriveConfig(Checked):
     )
     finalist_image_size: int | None = setting(
         None,
-        "sides in pixels of the images that finalists are trained and compared on (default: the images' own)",
+        "side in pixels of the images that finalists are trained and compared on, at most the search's; costs are of "
+        "those of the search (default: the search's)",
         low=4,
         high=2048,
     )

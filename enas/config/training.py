@@ -68,8 +68,8 @@ class WeightsConfig(SgdConfig):
     )
     image_size: int | None = setting(
         None,
-        "side in pixels of the images that shared weights are trained and judge on, at most the search's; costs and "
-        "finalists keep those of the search (default: the search's)",
+        "side in pixels of the images that shared weights are trained and judge on, at most the search's; costs are of "
+        "those of the search, on which finalists are trained too, if nothing else is said (default: the search's)",
         low=4,
         high=1024,
     )

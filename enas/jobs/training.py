@@ -59,8 +59,9 @@ def searching(place: Place[SearchConfig]) -> Ready[SearchConfig]:
                 warned = True  # every record has it; one line is enough here
                 progress.say(f"warning: epoch {record.epoch + 1}: {record.warning}")
         elif isinstance(record, FinalistRecord):
-            accuracy = math.nan if record.standalone_accuracy is None else record.standalone_accuracy
-            progress.show(f"finalist {record.rank} epoch {record.epochs} standalone {accuracy:.3f}")
+            figures = record.standalone_accuracy, record.training_loss
+            alone, lost = (math.nan if figure is None else figure for figure in figures)
+            progress.show(f"finalist {record.rank} epoch {record.epochs} loss {lost:.3f} standalone {alone:.3f}")
 
     given = plan.config.budget
     return Ready(

@@ -25,6 +25,7 @@ from enas.report.words import (
     points,
     whole,
 )
+from enas.results import finalist_training
 from enas.spaces import Architecture, SearchSpace
 
 # What a finalist may have been scored by, in this order: the head of its column, and how it is written.
@@ -125,11 +126,12 @@ def finalists_section(run: Searched) -> Section:
     if run.result is None:
         records = run.of_kind("finalist")
         rows: list[Row] = [
-            [whole(record["rank"]), percent(record["standalone_accuracy"]), percent(record["proxy_accuracy"]),
-             Cell(record["arch"], code=True)]
+            [whole(record["rank"]), percent(record["standalone_accuracy"]), number(record.get("training_loss")),
+             percent(record["proxy_accuracy"]), Cell(record["arch"], code=True)]
             for record in records
         ]  # fmt: skip
-        head = ("rank by proxy", SCORES["standalone_accuracy"][0], "proxy accuracy", "architecture")
+        figures = [SCORES[name][0] for name in ("standalone_accuracy", "training_loss", "proxy_accuracy")]
+        head = ("rank by proxy", *figures, "architecture")
         return Section("Finalists so far", [Table(head, rows), Text(SHORTLY)] if rows else [])
     finalists = run.result["finalists"]
     unknown = [key for key in finalists[0] if key not in SCORES and key not in NO_SCORES]
@@ -150,7 +152,8 @@ def finalists_section(run: Searched) -> Section:
     notes = [meanings[key] for key in keys if key in meanings]
     notes = [f"In short: {'; '.join(notes)}."] if notes else []
     trained = any(finalist.get("standalone_accuracy") is not None for finalist in finalists)
-    by = f"The best{' after its own training' if trained else ''} comes first: it is the one that was found."
+    training = f" after its own training{finalist_training(run.result['config']['derive'])}" if trained else ""
+    by = f"The best{training} comes first: it is the one that was found."
     if "proxy_accuracy" in keys:
         by += f" {SHORTLY}"
     return Section("Finalists", [Text(by), Table(columns, table), *map(Text, notes)])
