@@ -30,16 +30,6 @@ def class_report(scores: Scores, classes: Sequence[str]) -> dict[str, Any]:
     return {"per_class": found, "balanced_accuracy": sum(known) / len(known)}
 
 
-def finalist_training(derive: Mapping[str, Any]) -> str:
-    """How finalists were trained and compared, in words that go on a sentence, where it is not as usual; else nothing.
-
-    derive: a configuration's settings of deriving, as JSON, of any version.
-    """
-    size, criterion = derive.get("finalist_image_size"), derive.get("finalist_criterion", "accuracy")
-    words = [] if size is None else [f" on {size}x{size} pixels"]
-    return "".join([*words, *([] if criterion == "accuracy" else [", compared by training loss"])])
-
-
 def search_result(
     run_config: SearchConfig,
     objective: Objective,

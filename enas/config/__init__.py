@@ -10,19 +10,16 @@ plain.py      configuration <-> plain data
 
 from enas.config.budget import Budget, parse_budget
 from enas.config.checks import FINALISTS_SIZE, WEIGHTS_SIZE, check, check_image_size
+from enas.config.deriving import CRITERIA, FINALIST_CRITERIA, AuditConfig, DeriveConfig
 from enas.config.full_training import FullTrainingConfig
 from enas.config.plain import from_text, space_options, to_dict, update
 from enas.config.presets import PRESETS, judged_alone
 from enas.config.searchers import SEARCHERS, ControllerConfig, EvolutionConfig, LocalSearchConfig, TpeConfig
 from enas.config.settings import (
     COSTS,
-    CRITERIA,
-    FINALIST_CRITERIA,
     LIMIT,
     TARGET,
-    AuditConfig,
     DataConfig,
-    DeriveConfig,
     ObjectiveConfig,
     RetrainConfig,
     RunConfig,

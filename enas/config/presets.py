@@ -10,10 +10,11 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from enas.config.deriving import DeriveConfig
 from enas.config.full_training import FullTrainingConfig
 from enas.config.plain import space_options
 from enas.config.searchers import ControllerConfig
-from enas.config.settings import DataConfig, DeriveConfig, RetrainConfig, SearchConfig
+from enas.config.settings import DataConfig, RetrainConfig, SearchConfig
 from enas.config.spaces import (
     ChainOptions,
     MacroOptions,

@@ -18,6 +18,7 @@ from enas.report.words import (
     counted,
     deviation,
     duration,
+    finalist_training,
     interval,
     large,
     number,
@@ -25,7 +26,6 @@ from enas.report.words import (
     points,
     whole,
 )
-from enas.results import finalist_training
 from enas.spaces import Architecture, SearchSpace
 
 # What a finalist may have been scored by, in this order: the head of its column, and how it is written.

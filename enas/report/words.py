@@ -103,3 +103,13 @@ def _signed(value: float) -> str:
 
 def _minus(text: str) -> str:
     return text.replace("-", "−")
+
+
+def finalist_training(derive: Mapping[str, Any]) -> str:
+    """How finalists were trained and compared, in words that go on a sentence, where it is not as usual; else nothing.
+
+    derive: a configuration's settings of deriving, as JSON, of any version.
+    """
+    size, criterion = derive.get("finalist_image_size"), derive.get("finalist_criterion", "accuracy")
+    words = [] if size is None else [f" on {size}x{size} pixels"]
+    return "".join([*words, *([] if criterion == "accuracy" else [", compared by training loss"])])
