@@ -412,7 +412,7 @@ def alive(pid: int) -> bool:
     return True
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_no_process_outlives_its_parent(tmp_path: Path, number: signal.Signals) -> None:
     """SIGKILL hits the parent alone; SIGTERM all processes, as of a service manager. The script has no guard."""
     script = tmp_path / "script.py"
