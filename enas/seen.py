@@ -40,11 +40,11 @@ def seen(data: DataSet, train: ImageSet, validation: ImageSet, size: int | None)
     Random crops shift by the same share of the image, and what cutout blanks is the same share of it. Raises UserError
     where images are smaller than that.
     """
-    shape, height = shape_of(data, size), data.input_shape[1]
-    if size is None or size == height:
-        return Seen(train, validation, data.input_shape, data.augmentation)
-    shrunk = [ImageSet(_shrunk(part.images, size), part.labels) for part in (train, validation)]
-    return Seen(shrunk[0], shrunk[1], shape, data.augmentation.scaled(size / height))
+    shape = shape_of(data, size)
+    if shape == data.input_shape:
+        return Seen(train, validation, shape, data.augmentation)
+    shrunk = [ImageSet(_shrunk(part.images, shape[1]), part.labels) for part in (train, validation)]
+    return Seen(shrunk[0], shrunk[1], shape, data.augmentation.scaled(shape[1] / data.input_shape[1]))
 
 
 def _shrunk(images: Tensor, size: int) -> Tensor:
@@ -101,6 +101,6 @@ def shape_of(data: DataSet, size: int | None, setting: str = WEIGHTS_SIZE) -> Sh
 
     Raises UserError where they have fewer.
     """
-    channels, height, width = data.input_shape
+    channels, height, _ = data.input_shape
     check_image_size(size, height, setting)
-    return data.input_shape if size is None else (channels, size, size)
+    return data.input_shape if size is None or size == height else (channels, size, size)

@@ -418,14 +418,30 @@ def test_settings_that_do_nothing_are_refused(more: list[str], match: str) -> No
         config.check(tiny(*more))
 
 
-def test_they_are_refused_with_a_budget_too() -> None:
-    with pytest.raises(UserError, match="derive.finalist_image_size 8 is about the finalists' training, but"):
-        config.check(tiny("derive.finalist_epochs=0", "derive.finalist_image_size=8", "budget=40m"))
-
-
 def test_a_budget_may_leave_no_selection() -> None:
     """Which is no error of the user's, neither before the search nor when it is resumed."""
     config.check(tiny("derive.halving_eta=2", "budget=40m"))
+
+
+def test_a_budget_may_leave_no_training(digits: DataSet, tmp_path: Path) -> None:
+    """Nor is that one, whatever the user said of the training; and others derive from such a run."""
+    said = (
+        "derive.finalist_criterion=training-loss",
+        "derive.finalist_image_size=4",
+        "derive.finalist_weights=inherited",
+    )
+    config.check(tiny("derive.finalist_epochs=0", *said, "budget=40m"))
+    folder = run(tmp_path / "run", digits, tiny(*FOUR, *said))
+    values = checkpoint.read_json(folder.path / "config.json")
+    values["derive"]["finalist_epochs"], values["budget"] = 0, "40m"
+    checkpoint.write_json(folder.path / "config.json", values)
+    for more in ((), ("--set", "derive.finalist_epochs=1")):
+        output = str(tmp_path / f"derived{len(more)}")
+        done = CliRunner().invoke(main, ["derive", str(folder.path), *more, "--output", output])
+        assert done.exit_code == 0, done.output
+        assert ("compared by training loss" in done.output) is bool(more)
+    refused = CliRunner().invoke(main, ["derive", str(folder.path), "--set", "derive.finalist_criterion=training-loss"])
+    assert refused.exit_code == 2 and "derive.finalist_epochs is 0; give it more" in refused.output
 
 
 def test_the_option(tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def _check_audit(config: SearchConfig) -> None:
 def _check_finalists(config: SearchConfig) -> None:
     """Raise UserError for settings of the finalists' training that nothing would use; a budget may shorten it later."""
     derive = config.derive
-    if config.evaluator != "shared-weights":
+    if config.evaluator != "shared-weights" or config.budget is not None:
         return
     for name, value, usual in (
         ("--finalist-weights", derive.finalist_weights, "fresh"),
@@ -194,8 +194,6 @@ def _check_finalists(config: SearchConfig) -> None:
                 f"{name} {value} is about the finalists' training, but derive.finalist_epochs is 0; give it more, or "
                 f"leave {name} out"
             )
-    if config.budget is not None:
-        return
     if derive.halving_eta and (len(derive.rungs) == 1 or derive.finalists == 1):
         raise UserError(
             f"derive.halving_eta must leave a selection among finalists before their last epoch, but with "

@@ -17,6 +17,7 @@ from enas.jobs.targets import recipe, with_shared_weights
 # What a search with trained weights does nothing with, by the beginning of the setting's path; the exceptions.
 UNHEEDED = ("budget", "evaluator", "weights.")
 HEEDED = ("weights.scoring_memory_gib",)
+OF_TRAINING = ("finalist_weights", "finalist_criterion", "finalist_image_size", "halving_eta")  # of finalists
 
 
 def derived_from(
@@ -40,9 +41,13 @@ def derived_from(
     for path, words in typed.items():
         if path.startswith(UNHEEDED) and path not in HEEDED:
             raise UserError(f"{words} must be left out: the shared weights of {run} are trained, and it does nothing")
-    run_config = changed(_again(found, run, other_costs, 1))
-    if run_config.learns:
-        run_config = changed(_again(found, run, other_costs, max(1, _learning_epochs(found, run))))
+    base = _again(found, run, other_costs, 1)
+    if changed(base).learns:
+        base = _again(found, run, other_costs, max(1, _learning_epochs(found, run)))
+    if changed(base).derive.finalist_epochs == 0:  # as a budget may have left: what the run says of it is idle
+        usual = config.to_dict(config.DeriveConfig())
+        base = config.update(base, {"derive": {name: usual[name] for name in OF_TRAINING}})
+    run_config = changed(base)
     check_heeded(typed, run_config)
     run_config = costs_of_retrained(run_config, recipe(run_config))
     config.check(run_config)

@@ -111,5 +111,5 @@ def finalist_training(derive: Mapping[str, Any]) -> str:
     derive: a configuration's settings of deriving, as JSON, of any version.
     """
     size, criterion = derive.get("finalist_image_size"), derive.get("finalist_criterion", "accuracy")
-    words = [] if size is None else [f" on {size}x{size} pixels"]
-    return "".join([*words, *([] if criterion == "accuracy" else [", compared by training loss"])])
+    on = "" if size is None else f" on {size}x{size} pixels"
+    return on + ("" if criterion == "accuracy" else ", compared by training loss")
