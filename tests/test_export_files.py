@@ -87,11 +87,12 @@ def test_python_and_weights(small: Path, tmp_path: Path, digits: DataSet) -> Non
     assert json.loads(said["mean"]) == list(digits.mean)
 
 
-def test_torch_export_runs_without_enas(digits: DataSet, tmp_path: Path) -> None:
+@pytest.mark.parametrize("names", [SPACES[:1], pytest.param(SPACES[1:], marks=pytest.mark.slow)])
+def test_torch_export_runs_without_enas(names: tuple[str, ...], digits: DataSet, tmp_path: Path) -> None:
     x = torch.randn(5, *digits.input_shape, generator=torch.Generator().manual_seed(0))
     torch.save(x, tmp_path / "x.pt")
     wanted = {}
-    for name in SPACES:
+    for name in names:
         run = retrained(tmp_path / name, digits, space_of(name, digits))
         target = tmp_path / "out" / f"{name}.pt2"
         result = enas("export", run, "--to", "torch-export", "--output", target, "--json")

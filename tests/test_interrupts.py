@@ -456,6 +456,7 @@ def test_a_search_killed_from_outside_again_and_again(tmp_path: Path) -> None:
     assert "is finished" in enas("search", "--resume", folder.path).output  # with exit code 0
 
 
+@pytest.mark.slow
 def test_a_retraining_killed_from_outside(tmp_path: Path) -> None:
     arguments = ["retrain", *RETRAIN, "--epochs", "6", "--set", "checkpoint_minutes=1e-9"]
 

@@ -14,7 +14,7 @@ from enas.config import ResNet20Options
 from enas.execute import module_getter, run_merged
 from enas.graph import Graph, GraphBuilder, Node, Shape, merge
 from enas.network import Network, inherit
-from enas.ops import OPS, BatchNorm, Context, Noise, build
+from enas.ops import BUILT_IN, BatchNorm, Context, Noise, build
 from enas.spaces import Architecture, MacroSpace, ResNet20Space
 from enas.supernet import Supernet
 from tests.toys import chain, images, macro, micro, nasbench201, nasbench_macro, random_archs, seeded
@@ -63,7 +63,7 @@ def test_every_operation_is_in_some_space() -> None:
     nodes += resnet.graph(Architecture("resnet20", ())).nodes
     for space in (nasbench201(), nasbench_macro()):
         nodes += [node for arch in random_archs(space, 9) for node in space.graph(arch).nodes]
-    assert set(OPS) == {node.op.partition(":")[0] for node in nodes} - {"input"}
+    assert set(BUILT_IN) == {node.op.partition(":")[0] for node in nodes} - {"input"}
 
 
 def test_stacked_architectures_of_very_different_scale_do_not_leak() -> None:
