@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,17 @@ from enas.kernels import compiled, python_kernels
 
 settings.register_profile("enas", deadline=None, print_blob=True)
 settings.load_profile("enas")
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: the collector need not look at its half a million objects again and again.
+
+    Before that, what most tests will import anyway: drawing, logging, and what torch loads with the first optimiser.
+    """
+    for name in ("matplotlib.backends.backend_agg", "enas.tracking", "torch._dynamo"):
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
