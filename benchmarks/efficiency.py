@@ -10,7 +10,7 @@ are wall-clock time and floating-point operations of the search (two for each mu
 as twice forward), which compare between machines.
 
 Every step is an `enas` command, printed before it runs; a second call continues where the first one stopped.
-Ends with FOLDER/efficiency.json, FOLDER/efficiency.png and the README's table.
+Ends with FOLDER/efficiency.json, FOLDER/efficiency.png and the table of docs/results.md.
 """
 
 from __future__ import annotations
@@ -243,7 +243,7 @@ def times(factor: float, tried: np.ndarray) -> str:
 
 
 def table(report: dict[str, Any]) -> list[str]:
-    """The README's rows."""
+    """The rows of docs/results.md."""
     lines = ["| search | size | time | PFLOP | test accuracy (sd) |", "|---|---|--:|--:|--:|"]
     for find in report["finds"]:
         lines.append(

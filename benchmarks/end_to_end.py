@@ -3,7 +3,7 @@
     python benchmarks/end_to_end.py --data CIFAR10_FOLDER --preset cpu --space micro --output FOLDER
 
 Every step is an `enas` command, printed before it runs. A second call continues where the first one
-stopped. Ends with FOLDER/end_to_end.json and the table of the README.
+stopped. Ends with FOLDER/end_to_end.json and the table of docs/results.md.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def random_architectures(search: dict[str, Any], count: int, seed: int) -> list[
 
 
 def table(rows: dict[str, dict[str, Any]]) -> list[str]:
-    """The README's rows."""
+    """The rows of docs/results.md."""
     lines = ["| network | test accuracy | parameters | MACs | training |", "|---|--:|--:|--:|--:|"]
     for name, row in rows.items():
         costs = f"{row['params'] / 1e6:.3f} M | {row['macs'] / 1e6:.1f} M | {row['elapsed_s'] / 60:.1f} min"

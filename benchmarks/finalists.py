@@ -11,7 +11,7 @@ the table are made of, each by either figure: all finalists trained to the end; 
 rungs see, all of them stopped in the middle of the course. Nothing that the table says reaches the training. Of a
 checkpoint the shared weights alone are read, so searches of other versions of enas will do. A finished training is kept
 in OUT/trainings.json: a second call continues, and further --epochs, --finalists or a --cap add to it. Ends with
-OUT/finalists.json and the README's table.
+OUT/finalists.json and the table of docs/results.md.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def figures(outcomes: Sequence[Mapping[str, Any]], gains: Sequence[float] | None
 
 
 def rows(report: Mapping[str, Any]) -> list[str]:
-    """The README's table."""
+    """The table of docs/results.md."""
     found = report["variants"]
     untrained = found["no training"]
     lines = [

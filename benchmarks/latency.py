@@ -150,7 +150,7 @@ def reached(figures: Mapping[str, float], repeated: Mapping[str, float], batch: 
 
 
 def rows(report: Mapping[str, Any]) -> list[str]:
-    """The README's table."""
+    """The table of docs/results.md."""
     lines = [
         "| space | batch size | networks | ms (min to max) | first measurement beside | median error | 90 % error "
         "| Kendall's tau | Spearman | as good as meant |",

@@ -7,7 +7,7 @@ evaluated; its pick is the one with the best validation accuracy so far, and wha
 test accuracy. All searchers run under this rule, with the settings that `enas search --evaluator table` has,
 --seeds times (TPE, which is slow, --tpe-seeds times); REINFORCE is told ten networks at a time, evolution, local
 search and TPE one. Continues where it stopped. Ends with FOLDER/searchers.json, FOLDER/searchers.png and the
-tables of the README.
+tables of docs/results.md.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def summary(truth: NDArray[np.float64], found: Curves, everyone: dict[str, Curve
 
 
 def rows(name: str, found: dict[str, Any]) -> list[str]:
-    """The README's table of one table: mean (sd) of the pick's true accuracy, and the paired differences."""
+    """The table in docs/results.md of one table: mean (sd) of the pick's true accuracy, and the paired differences."""
     lines = [
         f"{name}, {found['architectures']:,} architectures ({found['networks']:,} networks), the best has "
         f"{found['best']:.2f} %:",

@@ -285,7 +285,7 @@ def _measure(part: str, bench: Bench, children: int, architectures: int) -> list
 
 
 def table(part: str, rows: list[dict[str, Any]]) -> list[str]:
-    """The README's rows."""
+    """The rows of docs/results.md."""
     if part == "curves":
         return [f"{row['varied']} {row['value']}: {row['median_s']:.3g} s" for row in rows]
     if part == "operators":

@@ -5,7 +5,7 @@
 One search trains the shared weights on uniform architectures. `enas derive` then finds a network for each limit by
 itself; each is trained with --seeds seeds, --random uniform architectures within the same limit with one seed each, and
 ResNet-20, all by one recipe, and tested once. Every step is an `enas` command, printed before it runs; a second call
-continues where the first one stopped. Ends with FOLDER/tradeoff.json, FOLDER/tradeoff.png and the README's table.
+continues where the first one stopped. Ends with FOLDER/tradeoff.json, FOLDER/tradeoff.png and the table of the results.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ def ranking(run: Path, space: spaces.SearchSpace, rows: list[dict[str, Any]]) ->
 
 
 def table(report: dict[str, Any]) -> list[str]:
-    """The README's rows."""
+    """The rows of the results."""
     heads = [f"{report['cost']} at most", "found", "parameters", "test % (sd)", "random within it: test % (sd)"]
     heads += ["best random", "found minus random (95 %)"]
     lines = [f"| {' | '.join(heads)} |", f"|{'--:|' * len(heads)}"]

@@ -83,7 +83,7 @@ class Curriculum:
         """The architectures of so many steps, drawn as before the searcher has learned.
 
         Those beyond the limits are among them: shared weights that were trained on all rank those within better than
-        shared weights that were trained on these alone (README, "Does the proxy rank?").
+        shared weights that were trained on these alone (docs/results.md, "Does the proxy rank?").
         """
         space, sampling = self.state.whole, self.state.config.weights.sampling
         if sampling == "fair":

@@ -27,7 +27,7 @@ from enas.network import Network
 RELUS = (torch.ops.aten.relu.default, torch.ops.aten.relu_.default, torch.ops.aten.clamp_min.default)
 # Of those that vote. Synflow tells large networks from small ones, which shared weights underrate, and little else: on
 # one of two tables that helps, and the more the more it counts; on the other more than a quarter of a vote ranks worse,
-# and what it puts first within a limit of cost is a little worse (README).
+# and what it puts first within a limit of cost is a little worse (docs/results.md).
 VOTES = {"loss": 1.0, "naswot": 1.0, "synflow": 0.25}
 
 

@@ -1,4 +1,4 @@
-"""From the rounds of all drivers to rates, ratios and the README's table."""
+"""From the rounds of all drivers to rates, ratios and the table of docs/results.md."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def useful_rate(measure: Measure) -> float:
 
 
 def table(found: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The README's rows."""
+    """The rows of docs/results.md."""
     lines = [
         "| space | work | who | rate (min to max) | MMACs a child (executed) | times faster (min to max) "
         "| at equal MACs (min to max) | peak memory |",

@@ -26,7 +26,7 @@ from enas.config.spaces import (
 from enas.config.training import StandaloneConfig, WeightsConfig
 
 Preset = Callable[[str | None], tuple[SearchConfig, RetrainConfig]]
-CRITERION = "vote"  # on photographs it ranked better than loss or accuracy in both spaces with a table (README)
+CRITERION = "vote"  # on photographs it ranked better than loss or accuracy where a table knows (docs/results.md)
 # for two cores: on average a third and a thirteenth of the published networks' MACs
 SMALL_BENCHMARKS = (NasBench201Options(width=16, cells_per_stage=1), NasBenchMacroOptions(width=8, head=256))
 
