@@ -429,9 +429,15 @@ def killed(
     """Start a command, send it the signal when a checkpoint it wrote is `where`; returns its error output."""
     command = [sys.executable, "-m", "enas", *arguments]
     # a checkpoint left by a killed process can be `where` already, before this one minds its signals
-    before = written(folder)
+    looked_at = written(folder)
+
+    def reached() -> bool:
+        nonlocal looked_at
+        before, looked_at = looked_at, written(folder)
+        return looked_at != before and where(kept(folder))
+
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
-    until(lambda: written(folder) != before and where(kept(folder)), process)
+    until(reached, process)
     process.send_signal(number)
     _, errors = process.communicate(timeout=300)
     # a shell says 128 + n of a process that a signal killed
