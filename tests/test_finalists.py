@@ -400,10 +400,6 @@ def test_a_run_of_an_earlier_version_goes_on(digits: DataSet, tmp_path: Path, un
         (["derive.halving_eta=1"], "halving_eta must be 0 .off. or at least 2, but got 1, .* no finalist"),
         (["derive.finalist_weights=old"], "finalist_weights must be one of fresh, inherited, but got 'old'"),
         (["derive.finalist_epochs=0", "derive.finalist_weights=inherited"], "derive.finalist_epochs is 0; give it"),
-        (
-            ["derive.finalist_epochs=0", "derive.finalist_criterion=training-loss"],
-            "or leave derive.finalist_criterion out",
-        ),
         (["derive.finalist_epochs=0", "derive.finalist_image_size=8"], "or leave derive.finalist_image_size out"),
         (
             ["derive.finalist_criterion=loss"],
@@ -448,6 +444,10 @@ def test_the_option(tmp_path: Path) -> None:
     printed = CliRunner().invoke(main, ["search", "--finalist-weights", "inherited", "--print-config"]).output
     assert 'finalist_weights = "inherited"' in printed
     assert SearchConfig().derive.finalist_weights == "fresh" and SearchConfig().derive.halving_eta == 0
+    untrained = ["search", "--set", "derive.finalist_epochs=0", "--print-config", "--preset", "cpu"]
+    assert 'finalist_criterion = "training-loss"' in CliRunner().invoke(main, untrained).output  # the preset's
+    refused = CliRunner().invoke(main, [*untrained, "--set", "derive.finalist_criterion=training-loss"])
+    assert refused.exit_code == 2 and "or leave derive.finalist_criterion=training-loss out" in refused.output
     arguments = [
         "search",
         "--evaluator",

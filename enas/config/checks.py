@@ -186,7 +186,6 @@ def _check_finalists(config: SearchConfig) -> None:
         return
     for name, value, usual in (
         ("--finalist-weights", derive.finalist_weights, "fresh"),
-        ("derive.finalist_criterion", derive.finalist_criterion, "accuracy"),
         (FINALISTS_SIZE, derive.finalist_image_size, None),
     ):
         if derive.finalist_epochs == 0 and value != usual:

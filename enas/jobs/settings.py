@@ -96,6 +96,12 @@ def check_heeded(typed: Mapping[str, str], run_config: SearchConfig) -> None:
                 f"{option} must be left out with --evaluator {run_config.evaluator}, where it does nothing"
                 + (" without --audit" if run_config.evaluator == "shared-weights" and "full_training." in path else "")
             )
+    compared = typed.get("derive.finalist_criterion")  # presets have one too, which is nobody's mistake
+    if compared is not None and run_config.derive.finalist_epochs == 0 and run_config.budget is None:
+        raise UserError(
+            f"{compared} is about the finalists' training, but derive.finalist_epochs is 0; give it more, or leave "
+            f"{compared} out"
+        )
 
 
 def _table_space(run_config: SearchConfig, wanted: str | None) -> SpaceOptions:
