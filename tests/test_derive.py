@@ -117,6 +117,23 @@ def test_derived_again_within_a_limit(source: Path, tmp_path: Path) -> None:
     assert "enas retrain" in done.output and enas("show", tmp_path / "small").exit_code == 0
 
 
+def test_finalists_are_trained_by_a_recipe_of_their_own(source: Path, tmp_path: Path) -> None:
+    """All but the finalists' own training is as without it."""
+    recipe = ("--set", "weights.batch_size=300", "--set", "weights.lr_max=0.01")
+    for name, more in {"usual": (), "own": recipe}.items():
+        done = enas("derive", source, "--searcher", "random", *more, "--output", tmp_path / name)
+        assert done.exit_code == 0, done.output
+    usual, own = (result(tmp_path / name) for name in ("usual", "own"))
+    assert usual["archive"] == own["archive"] and usual["random_baseline"] == own["random_baseline"]
+    texts, losses = (
+        [[each[key] for each in sorted(found["finalists"], key=lambda f: f["text"])] for found in (usual, own)]
+        for key in ("text", "training_loss")
+    )
+    assert texts[0] == texts[1] and all(
+        a < b for a, b in zip(*losses, strict=True)
+    )  # who takes fewer, smaller steps learns less
+
+
 def test_the_default_folder_and_the_printed_settings(source: Path) -> None:
     printed = enas("derive", source, "--target", "params=5e3", "--criterion", "vote", "--print-config").output
     assert 'criterion = "vote"' in printed
@@ -199,7 +216,11 @@ def test_training_goes_beyond_the_limit(digits: DataSet, tmp_path: Path) -> None
         (("--sweep", "macs=1e8,2"), "within 2 MACs"),  # before it searches within the first one
         (("--sweep", "macs=1e8,2", "--limit", "macs=1e6"), "both are of macs"),
         (("--sweep", "macs=1e8,2", "--print-config"), "--print-config must be given with one limit"),
-        (("--set", "weights.lr_max=0.7"), "--set weights.lr_max=0.7 must be left out"),
+        (("--set", "weights.schedule=cosine"), "weights.schedule=cosine must be left out"),
+        (
+            ("--set", "weights.lr_max=0.7", "--set", "derive.finalist_epochs=0"),
+            "--set weights.lr_max=0.7 is about the finalists' training, but derive.finalist_epochs is 0",
+        ),
         (("--set", "evaluations=3"), "must be left out"),
         (("--set", "budget=3m"), "--set budget=3m must be left out"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -9,14 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from enas import config
-from enas.config import COSTS, LIMIT, PRESETS, TARGET, SearchConfig
+from enas.config import COSTS, LIMIT, PRESETS, TARGET, SearchConfig, SgdConfig
 from enas.errors import UserError
-from enas.jobs.settings import check_heeded, costs_of_retrained
+from enas.jobs.settings import check_finalists_train, check_heeded, costs_of_retrained
 from enas.jobs.targets import recipe, with_shared_weights
 
 # What a search with trained weights does nothing with, by the beginning of the setting's path; the exceptions.
 UNHEEDED = ("budget", "evaluator", "weights.")
-HEEDED = ("weights.scoring_memory_gib",)
+OF_FINALISTS_STEPS = tuple(  # these are the recipe of its finalists, too (enas/finalists.py)
+    f"weights.{field.name}"
+    for field in dataclasses.fields(SgdConfig)
+    if field.name not in ("schedule", "restart_period", "restart_factor", "max_nonfinite")
+)
+HEEDED = ("weights.scoring_memory_gib", *OF_FINALISTS_STEPS)
 OF_TRAINING = ("finalist_weights", "finalist_criterion", "finalist_image_size", "halving_eta")  # of finalists
 
 
@@ -32,8 +38,9 @@ def derived_from(
     """The configuration of such a search, checked.
 
     run: the finished search. changed: applies what the user changes. typed: what that is, in the user's words, by the
-    path of the setting. other_costs: those are other limits or targets, beside which the run's do not stay. data,
-    data_folder: where its images are now. Raises UserError for what cannot be, and for what would do nothing.
+    path of the setting; those of `weights` are the finalists' training's, and the shared ones stay as they are.
+    other_costs: those are other limits or targets, beside which the run's do not stay. data, data_folder: where its
+    images are now. Raises UserError for what cannot be, and for what would do nothing.
     """
     found = with_shared_weights(run, data, data_folder)
     if not (run / "result.json").exists():
@@ -49,6 +56,7 @@ def derived_from(
         base = config.update(base, {"derive": {name: usual[name] for name in OF_TRAINING}})
     run_config = changed(base)
     check_heeded(typed, run_config)
+    check_finalists_train(typed, OF_FINALISTS_STEPS, run_config)
     run_config = costs_of_retrained(run_config, recipe(run_config))
     config.check(run_config)
     return run_config

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from enas import config
@@ -96,12 +96,20 @@ def check_heeded(typed: Mapping[str, str], run_config: SearchConfig) -> None:
                 f"{option} must be left out with --evaluator {run_config.evaluator}, where it does nothing"
                 + (" without --audit" if run_config.evaluator == "shared-weights" and "full_training." in path else "")
             )
-    compared = typed.get("derive.finalist_criterion")  # presets have one too, which is nobody's mistake
-    if compared is not None and run_config.derive.finalist_epochs == 0 and run_config.budget is None:
-        raise UserError(
-            f"{compared} is about the finalists' training, but derive.finalist_epochs is 0; give it more, or leave "
-            f"{compared} out"
-        )
+    # presets have a value too, which is nobody's mistake
+    check_finalists_train(typed, ("derive.finalist_criterion",), run_config)
+
+
+def check_finalists_train(typed: Mapping[str, str], paths: Collection[str], run_config: SearchConfig) -> None:
+    """Raise UserError for what is typed about the finalists' training, the settings at `paths`, where there is none."""
+    if run_config.derive.finalist_epochs or run_config.budget is not None:
+        return
+    for path, option in typed.items():
+        if path in paths:
+            raise UserError(
+                f"{option} is about the finalists' training, but derive.finalist_epochs is 0; give it more, or leave "
+                f"{option} out"
+            )
 
 
 def _table_space(run_config: SearchConfig, wanted: str | None) -> SpaceOptions:
