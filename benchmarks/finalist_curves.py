@@ -18,7 +18,7 @@ from enas.cost import cost
 from enas.data import DataSet, split, training_images
 from enas.effects import Effects
 from enas.errors import UserError
-from enas.finalists import NO_FIGURES, new_training
+from enas.finalists import NO_FIGURES, new_training, recipe
 from enas.runs import RunFolder
 from enas.runtime import Runtime, generator
 from enas.seen import resized, seen
@@ -167,7 +167,7 @@ class Trainer:
             graph,
             self.data,
             self.train_images,
-            run_config.weights,
+            recipe(run_config.weights, run_config.derive),
             epochs,
             run_config.seed,
             self.runtime,

@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from enas import halving, spaces
-from enas.config import FINALISTS_SIZE, SgdConfig, StandaloneConfig, WeightsConfig
+from enas.config import FINALISTS_SIZE, DeriveConfig, SgdConfig, StandaloneConfig, WeightsConfig
 from enas.cost import cost
 from enas.data import DataSet, ImageSet
 from enas.graph import Graph
@@ -101,24 +101,31 @@ def standing(
     return finalist["rungs"][-1]["epochs"], value, finalist[criterion]
 
 
+def recipe(weights: WeightsConfig, derive: DeriveConfig) -> StandaloneConfig:
+    """The settings of the shared weights, but for a single cycle and what finalists have of their own."""
+    settings = {f.name: getattr(weights, f.name) for f in dataclasses.fields(SgdConfig)}
+    own = {"batch_size": derive.finalist_batch_size, "lr_max": derive.finalist_lr_max}
+    settings |= {name: value for name, value in own.items() if value is not None}
+    # a failed one never ends the run
+    return StandaloneConfig(**settings | {"schedule": "one-cycle", "max_nonfinite": UNLIMITED})
+
+
 def new_training(
     graph: Graph,
     data: DataSet,
     images: ImageSet,
-    weights: WeightsConfig,
+    sgd: StandaloneConfig,
     epochs: int,
     seed: int,
     runtime: Runtime,
     supernet: Supernet | None = None,
     routed: Graph | None = None,
 ) -> Standalone:
-    """A finalist's training before its first step, with the settings of the shared weights but for a single cycle.
+    """A finalist's training before its first step.
 
-    images: the part of the data's that it trains on; seed: the run's. supernet: what its weights start from, if not
-    from their own; routed: the graph with the keys that they have there (default: the same).
+    images: the part of the data's that it trains on; sgd: `recipe`'s; seed: the run's. supernet: what its weights
+    start from, if not from their own; routed: the graph with the keys that they have there (default: the same).
     """
-    sgd = StandaloneConfig(**{f.name: getattr(weights, f.name) for f in dataclasses.fields(SgdConfig)})
-    sgd = dataclasses.replace(sgd, schedule="one-cycle", max_nonfinite=UNLIMITED)  # a failed one never ends the run
     training = Standalone(graph, data, images, sgd, epochs, derived_seed(seed, "finalist"), runtime)
     if supernet is not None:
         inherit(training.network, supernet, routed)
@@ -137,9 +144,8 @@ def _train_to(state: Search, images: Seen, place: int, until: int) -> dict[str, 
     supernet = state.shared if config.derive.finalist_weights == "inherited" else None
     routed = None if supernet is None else supernet.routed(arch, graph)
     data = dataclasses.replace(state.data, augmentation=images.augmentation)
-    training = new_training(
-        graph, data, images.train, config.weights, epochs, config.seed, state.runtime, supernet, routed
-    )
+    sgd = recipe(config.weights, config.derive)
+    training = new_training(graph, data, images.train, sgd, epochs, config.seed, state.runtime, supernet, routed)
     if place in state.paused:
         training.load_state_dict(state.paused.pop(place))
     state.finalist = place, training

@@ -1,4 +1,7 @@
-"""One thread, no GPU, a cache of its own, no deadlines, for every test; benchmarks as modules, for those that ask."""
+"""One thread, no GPU, a cache of its own, no deadlines, for every test; benchmarks as modules, for those that ask.
+
+And less work for the garbage collector.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,16 @@ from enas.kernels import compiled, python_kernels
 
 settings.register_profile("enas", deadline=None, print_blob=True)
 settings.load_profile("enas")
+MANY = 300  # tests for which that pays
 
 
-def pytest_collection_finish() -> None:
-    """What is imported stays: the collector need not look at its half a million objects again and again.
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What is imported stays: where many tests run, the collector need not look at its objects again and again.
 
     Before that, what most tests will import anyway: drawing, logging, and what torch loads with the first optimiser.
     """
+    if len(session.items) < MANY or session.config.option.collectonly:
+        return
     for name in ("matplotlib.backends.backend_agg", "enas.tracking", "torch._dynamo"):
         importlib.import_module(name)
     gc.collect()

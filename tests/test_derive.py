@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from enas import checkpoint, runtime, spaces
 from enas.data import DataSet, load
 from enas.errors import UserError
+from enas.finalists import recipe
 from enas.objective import Objective
 from enas.pareto import best_known, front
 from enas.phases import Search
@@ -119,19 +120,23 @@ def test_derived_again_within_a_limit(source: Path, tmp_path: Path) -> None:
 
 def test_finalists_are_trained_by_a_recipe_of_their_own(source: Path, tmp_path: Path) -> None:
     """All but the finalists' own training is as without it."""
-    recipe = ("--set", "weights.batch_size=300", "--set", "weights.lr_max=0.01")
-    for name, more in {"usual": (), "own": recipe}.items():
-        done = enas("derive", source, "--searcher", "random", *more, "--output", tmp_path / name)
+    sizes = ("--searcher", "random", "--set", "derive.finalists=1")
+    for name, more in {
+        "usual": (),
+        "batch": ("--set", "derive.finalist_batch_size=300"),
+        "rate": ("--set", "derive.finalist_lr_max=0.01"),
+    }.items():
+        done = enas("derive", source, *sizes, *more, "--output", tmp_path / name)
         assert done.exit_code == 0, done.output
-    usual, own = (result(tmp_path / name) for name in ("usual", "own"))
-    assert usual["archive"] == own["archive"] and usual["random_baseline"] == own["random_baseline"]
-    texts, losses = (
-        [[each[key] for each in sorted(found["finalists"], key=lambda f: f["text"])] for found in (usual, own)]
-        for key in ("text", "training_loss")
-    )
-    assert texts[0] == texts[1] and all(
-        a < b for a, b in zip(*losses, strict=True)
-    )  # who takes fewer, smaller steps learns less
+    usual, *others = (result(tmp_path / name) for name in ("usual", "batch", "rate"))
+    for other in others:
+        assert other["archive"] == usual["archive"] and other["config"]["weights"] == usual["config"]["weights"]
+    losses = [found["finalists"][0]["training_loss"] for found in (usual, *others)]
+    assert len(set(losses)) == 3
+    own = tiny("derive.finalist_batch_size=7", "derive.finalist_lr_max=0.3")
+    sgd = recipe(own.weights, own.derive)
+    assert (sgd.batch_size, sgd.lr_max, sgd.schedule) == (7, 0.3, "one-cycle")
+    assert sgd.weight_decay == own.weights.weight_decay
 
 
 def test_the_default_folder_and_the_printed_settings(source: Path) -> None:
@@ -216,11 +221,7 @@ def test_training_goes_beyond_the_limit(digits: DataSet, tmp_path: Path) -> None
         (("--sweep", "macs=1e8,2"), "within 2 MACs"),  # before it searches within the first one
         (("--sweep", "macs=1e8,2", "--limit", "macs=1e6"), "both are of macs"),
         (("--sweep", "macs=1e8,2", "--print-config"), "--print-config must be given with one limit"),
-        (("--set", "weights.schedule=cosine"), "weights.schedule=cosine must be left out"),
-        (
-            ("--set", "weights.lr_max=0.7", "--set", "derive.finalist_epochs=0"),
-            "--set weights.lr_max=0.7 is about the finalists' training, but derive.finalist_epochs is 0",
-        ),
+        (("--set", "weights.lr_max=0.7"), "--set weights.lr_max=0.7 must be left out"),
         (("--set", "evaluations=3"), "must be left out"),
         (("--set", "budget=3m"), "--set budget=3m must be left out"),
     ],

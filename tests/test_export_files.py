@@ -87,7 +87,7 @@ def test_python_and_weights(small: Path, tmp_path: Path, digits: DataSet) -> Non
     assert json.loads(said["mean"]) == list(digits.mean)
 
 
-@pytest.mark.parametrize("names", [SPACES[:1], pytest.param(SPACES[1:], marks=pytest.mark.slow)])
+@pytest.mark.parametrize("names", [SPACES[:1], pytest.param(SPACES[1:], marks=pytest.mark.slow)], ids=" and ".join)
 def test_torch_export_runs_without_enas(names: tuple[str, ...], digits: DataSet, tmp_path: Path) -> None:
     x = torch.randn(5, *digits.input_shape, generator=torch.Generator().manual_seed(0))
     torch.save(x, tmp_path / "x.pt")

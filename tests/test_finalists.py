@@ -22,7 +22,7 @@ from enas.cli import main
 from enas.config import DeriveConfig, SearchConfig
 from enas.data import DataSet, load, training_images
 from enas.errors import UserError
-from enas.finalists import new_training, standing
+from enas.finalists import new_training, recipe, standing
 from enas.interrupts import Stopped, StopRequest
 from enas.objective import Scores
 from enas.phases import Search
@@ -117,7 +117,9 @@ def test_inherited_weights_are_the_supernets(digits: DataSet, tmp_path: Path) ->
     expected = state.supernet(images, [graph])[0]
     outputs = {}
     for name, supernet in (("fresh", None), ("inherited", state.supernet)):
-        training = new_training(graph, digits, state.train, run_config.weights, 2, 0, state.runtime, supernet)
+        training = new_training(
+            graph, digits, state.train, recipe(run_config.weights, run_config.derive), 2, 0, state.runtime, supernet
+        )
         outputs[name] = training.network.train()(images)
     torch.testing.assert_close(outputs["inherited"], expected, rtol=1e-4, atol=1e-5)
     assert (outputs["fresh"] - expected).abs().max() > 0.01
@@ -135,7 +137,14 @@ def test_a_search_whose_finalists_inherit(digits: DataSet, tmp_path: Path, unhal
     state.read_checkpoint()
     graph = state.space.graph(spaces.from_json(finalists(folder)[0]["arch"]))
     training = new_training(
-        graph, digits, state.train, run_config.weights, 4, run_config.seed, state.runtime, state.supernet
+        graph,
+        digits,
+        state.train,
+        recipe(run_config.weights, run_config.derive),
+        4,
+        run_config.seed,
+        state.runtime,
+        state.supernet,
     )
     while training.epoch < 4:
         training.train_epoch()
@@ -237,7 +246,9 @@ def test_the_training_loss_is_of_the_last_epoch(digits: DataSet, tmp_path: Path,
     run_config, found = tiny(*FOUR), finalists(unhalved)[0]
     state = Search(run_config, digits, RunFolder(tmp_path), runtime.start(run_config))
     graph = state.space.graph(spaces.from_json(found["arch"]))
-    training = new_training(graph, digits, state.train, run_config.weights, 4, run_config.seed, state.runtime)
+    training = new_training(
+        graph, digits, state.train, recipe(run_config.weights, run_config.derive), 4, run_config.seed, state.runtime
+    )
     losses = [training.train_epoch().loss for _ in range(4)]
     assert found["training_loss"] == losses[-1] != losses[0]
 
@@ -363,6 +374,8 @@ def test_how_they_were_compared_is_said(digits: DataSet, tmp_path: Path, halved:
     again = CliRunner().invoke(main, ["derive", str(tmp_path / "run"), "--set", "derive.finalist_epochs=2"]).output
     assert "after a short training of its own on 4x4 pixels, compared by training loss" in again
     (folder,) = (tmp_path / "run").glob("derive-*")
+    shown = CliRunner().invoke(main, ["show", str(folder)]).output
+    assert "finalists: trained on 4x4 pixels, compared by training loss\n" in shown
     for path, words in (
         (folder, " on 4x4 pixels, compared by training loss comes first"),
         (halved.path, " comes first"),
@@ -401,6 +414,9 @@ def test_a_run_of_an_earlier_version_goes_on(digits: DataSet, tmp_path: Path, un
         (["derive.finalist_weights=old"], "finalist_weights must be one of fresh, inherited, but got 'old'"),
         (["derive.finalist_epochs=0", "derive.finalist_weights=inherited"], "derive.finalist_epochs is 0; give it"),
         (["derive.finalist_epochs=0", "derive.finalist_image_size=8"], "or leave derive.finalist_image_size out"),
+        (["derive.finalist_epochs=0", "derive.finalist_batch_size=8"], "or leave derive.finalist_batch_size out"),
+        (["derive.finalist_epochs=0", "derive.finalist_lr_max=0.2"], "or leave derive.finalist_lr_max out"),
+        (["derive.finalist_lr_max=1e-9"], "must not be below weights.lr_min, where that training ends"),
         (
             ["derive.finalist_criterion=loss"],
             "finalist_criterion must be one of accuracy, training-loss, but got 'loss'",
@@ -436,7 +452,7 @@ def test_a_budget_may_leave_no_training(digits: DataSet, tmp_path: Path) -> None
         done = CliRunner().invoke(main, ["derive", str(folder.path), *more, "--output", output])
         assert done.exit_code == 0, done.output
         assert ("compared by training loss" in done.output) is bool(more)
-    refused = CliRunner().invoke(main, ["derive", str(folder.path), "--set", "derive.finalist_criterion=training-loss"])
+    refused = CliRunner().invoke(main, ["derive", str(folder.path), "--set", "derive.finalist_image_size=4"])
     assert refused.exit_code == 2 and "derive.finalist_epochs is 0; give it more" in refused.output
 
 
@@ -444,10 +460,11 @@ def test_the_option(tmp_path: Path) -> None:
     printed = CliRunner().invoke(main, ["search", "--finalist-weights", "inherited", "--print-config"]).output
     assert 'finalist_weights = "inherited"' in printed
     assert SearchConfig().derive.finalist_weights == "fresh" and SearchConfig().derive.halving_eta == 0
-    untrained = ["search", "--set", "derive.finalist_epochs=0", "--print-config", "--preset", "cpu"]
-    assert 'finalist_criterion = "training-loss"' in CliRunner().invoke(main, untrained).output  # the preset's
+    untrained = ["search", "--set", "derive.finalist_epochs=0", "--print-config"]
+    own = [*untrained, "--preset", "cpu"]  # which has a figure to compare by
+    assert 'finalist_criterion = "training-loss"' in CliRunner().invoke(main, own).output
     refused = CliRunner().invoke(main, [*untrained, "--set", "derive.finalist_criterion=training-loss"])
-    assert refused.exit_code == 2 and "or leave derive.finalist_criterion=training-loss out" in refused.output
+    assert refused.exit_code == 2 and "or leave derive.finalist_criterion out" in refused.output
     arguments = [
         "search",
         "--evaluator",

@@ -94,7 +94,7 @@ def _of_search(run_config: SearchConfig) -> list[str]:
             "other sizes; leave budget out of the file to keep those that it holds."
         )
     if run_config.weights.source is not None:
-        notes.append(f"It takes the shared weights that were trained in {run_config.weights.source}.")
+        notes.append(f"It takes the shared weights that {run_config.weights.source} has.")
     if run_config.table is not None:
         notes.append(f"It looks accuracies up in the table {run_config.table}.")
     return notes

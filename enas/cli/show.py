@@ -18,6 +18,7 @@ from enas.config import RetrainConfig, SearchConfig
 from enas.errors import UserError
 from enas.jobs.lines import reading
 from enas.jobs.targets import Result, existing, read_result
+from enas.report.words import finalist_training
 from enas.spaces import Architecture, SearchSpace
 
 
@@ -214,6 +215,9 @@ def _scores(values: dict[str, Any]) -> list[str]:
     lines = []
     if "test_accuracy" in values:
         lines.append(f"test accuracy {values['test_accuracy']:.4f}")
+    how = finalist_training(values.get("config", {}).get("derive", {}))
+    if how and any(finalist.get("rungs") for finalist in values.get("finalists", ())):
+        lines.append(f"finalists: trained{how}")
     for finalist in values.get("finalists", ()):
         if "proxy_accuracy" in finalist:
             scores = f"proxy {finalist['proxy_accuracy']:.4f}  standalone {_standalone(finalist)}"

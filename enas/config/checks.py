@@ -180,13 +180,21 @@ def _check_audit(config: SearchConfig) -> None:
 
 
 def _check_finalists(config: SearchConfig) -> None:
-    """Raise UserError for settings of the finalists' training that nothing would use; a budget may shorten it later."""
+    """Raise UserError for settings of the finalists' training that cannot be, or that nothing would use; a budget may
+    shorten it later."""
     derive = config.derive
+    if derive.finalist_lr_max is not None and derive.finalist_lr_max < config.weights.lr_min:
+        raise UserError(
+            f"derive.finalist_lr_max must not be below weights.lr_min, where that training ends, but they are "
+            f"{derive.finalist_lr_max:g} and {config.weights.lr_min:g}; give a higher one"
+        )
     if config.evaluator != "shared-weights" or config.budget is not None:
         return
     for name, value, usual in (
         ("--finalist-weights", derive.finalist_weights, "fresh"),
         (FINALISTS_SIZE, derive.finalist_image_size, None),
+        ("derive.finalist_batch_size", derive.finalist_batch_size, None),
+        ("derive.finalist_lr_max", derive.finalist_lr_max, None),
     ):
         if derive.finalist_epochs == 0 and value != usual:
             raise UserError(

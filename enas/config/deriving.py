@@ -41,6 +41,12 @@ class DeriveConfig(Checked):
         low=4,
         high=2048,
     )
+    finalist_batch_size: int | None = setting(
+        None, "images in a step of that training (default: as in those of the shared weights)", low=2, high=65536
+    )
+    finalist_lr_max: float | None = setting(
+        None, "highest learning rate of that training (default: that of the shared weights)", above=0
+    )
     halving_eta: int = setting(
         0,
         "successive halving: at each of some epochs only one in so many finalists goes on, the others are judged by "

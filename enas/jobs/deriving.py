@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -10,20 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from enas import config
-from enas.config import COSTS, LIMIT, PRESETS, TARGET, SearchConfig, SgdConfig
+from enas.config import COSTS, LIMIT, PRESETS, TARGET, SearchConfig
 from enas.errors import UserError
-from enas.jobs.settings import check_finalists_train, check_heeded, costs_of_retrained
+from enas.jobs.settings import check_compared, check_heeded, costs_of_retrained
 from enas.jobs.targets import recipe, with_shared_weights
 
 # What a search with trained weights does nothing with, by the beginning of the setting's path; the exceptions.
 UNHEEDED = ("budget", "evaluator", "weights.")
-OF_FINALISTS_STEPS = tuple(  # these are the recipe of its finalists, too (enas/finalists.py)
-    f"weights.{field.name}"
-    for field in dataclasses.fields(SgdConfig)
-    if field.name not in ("schedule", "restart_period", "restart_factor", "max_nonfinite")
+HEEDED = ("weights.scoring_memory_gib",)
+# settings of the finalists' training, which must be as usual where there is none
+OF_FINALISTS = (
+    "finalist_weights",
+    "finalist_image_size",
+    "finalist_batch_size",
+    "finalist_lr_max",
+    "halving_eta",
 )
-HEEDED = ("weights.scoring_memory_gib", *OF_FINALISTS_STEPS)
-OF_TRAINING = ("finalist_weights", "finalist_criterion", "finalist_image_size", "halving_eta")  # of finalists
 
 
 def derived_from(
@@ -38,9 +39,8 @@ def derived_from(
     """The configuration of such a search, checked.
 
     run: the finished search. changed: applies what the user changes. typed: what that is, in the user's words, by the
-    path of the setting; those of `weights` are the finalists' training's, and the shared ones stay as they are.
-    other_costs: those are other limits or targets, beside which the run's do not stay. data, data_folder: where its
-    images are now. Raises UserError for what cannot be, and for what would do nothing.
+    path of the setting. other_costs: those are other limits or targets, beside which the run's do not stay. data,
+    data_folder: where its images are now. Raises UserError for what cannot be, and for what would do nothing.
     """
     found = with_shared_weights(run, data, data_folder)
     if not (run / "result.json").exists():
@@ -53,10 +53,10 @@ def derived_from(
         base = _again(found, run, other_costs, max(1, _learning_epochs(found, run)))
     if changed(base).derive.finalist_epochs == 0:  # as a budget may have left: what the run says of it is idle
         usual = config.to_dict(config.DeriveConfig())
-        base = config.update(base, {"derive": {name: usual[name] for name in OF_TRAINING}})
+        base = config.update(base, {"derive": {name: usual[name] for name in OF_FINALISTS}})
     run_config = changed(base)
     check_heeded(typed, run_config)
-    check_finalists_train(typed, OF_FINALISTS_STEPS, run_config)
+    check_compared(run_config, base)
     run_config = costs_of_retrained(run_config, recipe(run_config))
     config.check(run_config)
     return run_config

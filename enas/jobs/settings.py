@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from enas import config
@@ -50,6 +50,7 @@ def composed(
     if run_config.evaluator != "shared-weights":
         run_config = changed(judged_alone(base, run_config.evaluator))
     check_heeded(typed, run_config)
+    check_compared(run_config, base)
     if "epochs" in typed and run_config.budget is not None:
         raise UserError(
             "epochs and a budget must not be given together, because a budget decides the number of epochs, but got "
@@ -96,20 +97,21 @@ def check_heeded(typed: Mapping[str, str], run_config: SearchConfig) -> None:
                 f"{option} must be left out with --evaluator {run_config.evaluator}, where it does nothing"
                 + (" without --audit" if run_config.evaluator == "shared-weights" and "full_training." in path else "")
             )
-    # presets have a value too, which is nobody's mistake
-    check_finalists_train(typed, ("derive.finalist_criterion",), run_config)
 
 
-def check_finalists_train(typed: Mapping[str, str], paths: Collection[str], run_config: SearchConfig) -> None:
-    """Raise UserError for what is typed about the finalists' training, the settings at `paths`, where there is none."""
-    if run_config.derive.finalist_epochs or run_config.budget is not None:
+def check_compared(run_config: SearchConfig, base: SearchConfig) -> None:
+    """Raise UserError for a figure to compare finalists by where they are not trained.
+
+    base: before the user's changes. What a preset has, or the run that is derived from, is nobody's mistake.
+    """
+    figure, derive = run_config.derive.finalist_criterion, run_config.derive
+    if run_config.evaluator != "shared-weights" or run_config.budget is not None or derive.finalist_epochs:
         return
-    for path, option in typed.items():
-        if path in paths:
-            raise UserError(
-                f"{option} is about the finalists' training, but derive.finalist_epochs is 0; give it more, or leave "
-                f"{option} out"
-            )
+    if figure not in ("accuracy", base.derive.finalist_criterion):
+        raise UserError(
+            f"derive.finalist_criterion {figure} is about the finalists' training, but derive.finalist_epochs is 0; "
+            "give it more, or leave derive.finalist_criterion out"
+        )
 
 
 def _table_space(run_config: SearchConfig, wanted: str | None) -> SpaceOptions:
