@@ -10,7 +10,7 @@ look up every network they propose, --table-seeds times each: how many different
 accurate, and how many floating-point operations their full trainings take: of the published networks, and, which is
 what compares with weight sharing, of networks of the size that is searched here. In the table of NAS-Bench-Macro
 validation and test accuracy are the same, which helps those who look it up.
-Continues where it stopped. Ends with FOLDER/judged.json and the table.
+Continues where it stopped. Ends with FOLDER/judged.json and rows for docs/results.md.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ def needed(play: Play, wanted: float, small: SearchSpace) -> dict[str, float | N
 
 
 def rows(report: dict[str, Any]) -> list[str]:
-    """The table: medians (10 % to 90 %) over all runs, of which one without success counts as endless."""
+    """For docs/results.md: medians (10 % to 90 %) over all runs, of which one without success counts as endless."""
     found = report["enas"]
     truths, flops = [100 * entry["truth"] for entry in found], [entry["flops"] for entry in found]
     gap = report["gap"]

@@ -1,4 +1,4 @@
-"""What benchmarks/ranking.py prints and draws: the table, what picks gain over chance, proxy against truth."""
+"""What benchmarks/ranking.py prints and draws: rows for docs/results.md, what picks gain over chance, proxy against truth."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COLUMNS = {
 
 
 def rows(report: Mapping[str, Any]) -> list[str]:
-    """The table; the rest is in the report."""
+    """For docs/results.md; the rest is in the report."""
     columns = dict(COLUMNS)
     if report["cap"] is None:
         del columns["tau_under_cap"]
