@@ -1,4 +1,4 @@
-"""What benchmarks/ranking.py prints and draws: rows for docs/results.md, what picks gain over chance, proxy against truth."""
+"""What benchmarks/ranking.py prints and draws: rows for docs/results.md, gains over chance, proxy against truth."""
 
 from __future__ import annotations
 

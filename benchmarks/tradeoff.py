@@ -5,7 +5,7 @@
 One search trains the shared weights on uniform architectures. `enas derive` then finds a network for each limit by
 itself; each is trained with --seeds seeds, --random uniform architectures within the same limit with one seed each, and
 ResNet-20, all by one recipe, and tested once. Every step is an `enas` command, printed before it runs; a second call
-continues where the first one stopped. Ends with FOLDER/tradeoff.json, FOLDER/tradeoff.png and the table of the results.
+continues where the first one stopped. Ends with FOLDER/tradeoff.json, FOLDER/tradeoff.png and rows for docs/results.md.
 """
 
 from __future__ import annotations
