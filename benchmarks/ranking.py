@@ -8,8 +8,8 @@ the budget; then all different networks of the table, or --networks of them, dra
 the validation images, and the scores compared with the true test accuracies, beside what needs no supernet. The effects
 of choices (enas/effects.py) are fitted to those scores and judge all of the table; a vote of loss and zero-cost proxies
 judges as many networks as --zero-cost says. Nothing that the table says reaches the training. Continues where it
-stopped; later calls add recipes to OUT/ranking.json. Ends with rows for docs/results.md and OUT/RECIPE.png; with --curve
-also with OUT/curve.png, tau over operations.
+stopped; later calls add recipes to OUT/ranking.json. Ends with rows for docs/results.md and OUT/RECIPE.png; with
+--curve also with OUT/curve.png, tau over operations.
 """
 
 from __future__ import annotations
