@@ -166,7 +166,25 @@ def looked_up(accuracies: TrueAccuracies, result: dict[str, Any]) -> dict[str, A
         {"text": each["text"], "truth": float(truth), by: each[by], "rungs": each["rungs"]}
         for each, truth in zip(finalists, truths, strict=True)
     ]
-    return entry | {"finalists": rows, "by": {name: ranking(each, truths) for name, each in standings.items()}}
+    found = {name: ranking(each, truths) for name, each in standings.items()}
+    return entry | {"finalists": rows, "by": found, "rungs": at_rungs(rows)}
+
+
+def at_rungs(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """How each figure ranks those that came so far, at each rung to which two or more did."""
+    found = []
+    for rung in range(max(len(row["rungs"]) for row in rows)):
+        there = [row for row in rows if len(row["rungs"]) > rung]
+        there = [row for row in there if row["rungs"][rung]["standalone_accuracy"] is not None]
+        if len(there) < 2:
+            continue
+        reached, truths = [row["rungs"][rung] for row in there], np.array([row["truth"] for row in there])
+        figures = {"accuracy": [(each["standalone_accuracy"],) for each in reached]}
+        if all("training_loss" in each for each in reached):  # runs of earlier versions have none
+            figures["training-loss"] = [(-each["training_loss"],) for each in reached]
+        taus = {name: tau_of_standings(values, truths) for name, values in figures.items()}
+        found.append({"epochs": reached[0]["epochs"], "finalists": len(there), "tau": taus})
+    return found
 
 
 def ranking(standings: Sequence[tuple[float, ...]], truths: NDArray[np.float64]) -> dict[str, float]:
@@ -240,6 +258,9 @@ def trained(found: list[dict[str, Any]]) -> list[str]:
             f"- {name}: {100 * statistics.mean(picks):.2f} % (sd {100 * statistics.stdev(picks):.2f}), tau among them "
             f"{statistics.mean(taus):.2f} (sd {statistics.stdev(taus):.2f})"
         )
+    for rungs in zip(*(entry["rungs"] for entry in found), strict=True) if len(found[0]["rungs"]) > 1 else ():
+        words = (f"by {name} " + ", ".join(f"{each['tau'][name]:.2f}" for each in rungs) for name in rungs[0]["tau"])
+        lines.append(f"- after {rungs[0]['epochs']} epochs, {rungs[0]['finalists']} finalists: tau {'; '.join(words)}")
     return lines
 
 

@@ -129,6 +129,15 @@ def test_what_finalists_figures_would_have_found() -> None:
     }
     assert [each["tau"] for each in found["by"].values()] == pytest.approx([-1 / 3, -2 / 6**0.5, 1])
     assert trained([found, found])[-1].startswith("- training-loss: 94.00 % (sd 0.00), tau among them 1.00")
+    assert [(each["epochs"], each["finalists"]) for each in found["rungs"]] == [(3, 3)]
+    assert found["rungs"][0]["tau"] == pytest.approx({"accuracy": -2 / 6**0.5, "training-loss": 1})
+    for each, loss in zip(finalists[1:], (0.4, 0.5), strict=True):  # two of them went on
+        each["rungs"] = [*each["rungs"], {"epochs": 9, "standalone_accuracy": 0.8, "training_loss": loss}]
+    on = looked_up(table, result)
+    assert [(each["epochs"], each["finalists"]) for each in on["rungs"]] == [(3, 3), (9, 2)]
+    assert trained([on, on])[-1].endswith(
+        "after 9 epochs, 2 finalists: tau by accuracy 0.00, 0.00; by training-loss 1.00, 1.00"
+    )
     settings["halving_eta"] = 2
     assert looked_up(table, result)["by"].keys() == {"no training", "training-loss"}
     for each in finalists:
