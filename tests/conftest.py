@@ -18,7 +18,7 @@ from hypothesis import settings
 
 from enas.kernels import compiled, python_kernels
 
-settings.register_profile("enas", deadline=None, print_blob=True)
+settings.register_profile("enas", deadline=None, print_blob=True, max_examples=50)
 settings.load_profile("enas")
 MANY = 300  # tests for which that pays
 

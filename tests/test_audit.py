@@ -229,7 +229,8 @@ def test_work_adds_up_also_where_networks_are_known(audited: Path, tmp_path: Pat
     work_adds_up(Path(shutil.copytree(audited, tmp_path / "run")))
 
 
-@pytest.mark.parametrize("criterion", ["vote", pytest.param("effects", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("criterion", ["vote", "effects"])
 def test_other_criteria_are_audited_and_the_checkpoint_stays(criterion: str, tmp_path: Path) -> None:
     run, sizes = tmp_path / "run", ("--set", "derive.effects_from=20", "--set", "checkpoint_minutes=1e-9")
     result = enas("search", *TINY_OPTIONS, *TINY_AUDIT, "--criterion", criterion, *sizes, "--output", run)

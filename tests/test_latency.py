@@ -441,6 +441,7 @@ def test_profiles_on_the_command_line(pretended: list[str], tmp_path: Path) -> N
     assert file.read_bytes() == before and (tmp_path / "notes.json").read_text() == "[1]"
 
 
+@pytest.mark.slow
 def test_a_run_s_space_is_profiled(pretended: list[str], tmp_path: Path) -> None:
     run, file = tmp_path / "run", tmp_path / "p.json"
     assert enas("search", *TINY_OPTIONS, "--output", run).exit_code == 0

@@ -327,6 +327,7 @@ def test_wrong_limits(options: tuple[str, ...], match: str, tmp_path: Path) -> N
     assert not RunFolder(tmp_path / "run").begun
 
 
+@pytest.mark.slow
 def test_full_training_within_a_limit(tmp_path: Path) -> None:
     sizes = ("space.layers=3", "space.width=4", "full_training.epochs=1", "full_training.last=1", "generation=4")
     options = [part for text in sizes for part in ("--set", text)]

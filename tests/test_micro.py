@@ -348,6 +348,7 @@ def test_large_images_are_halved_first(size: tuple[int, int], halved: list[tuple
         assert stem(space, arch) == [*expected, (op, "stem", (channels, *halved[-1]))]
 
 
+@pytest.mark.slow
 def test_large_images_run() -> None:
     for space, arch, _, _ in of_every_space((3, 65, 70)):
         network = Network(space.graph(arch), seeded())

@@ -207,6 +207,7 @@ def test_our_driver_trains_and_scores(tmp_path: Path, space: str) -> None:
         process.end()
 
 
+@pytest.mark.slow
 def test_whole_comparison(tmp_path: Path, toy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import peers
 

@@ -81,6 +81,7 @@ def test_show(searched: Path) -> None:
     fails("show", searched, "--width", "8", match="--width applies to one run")
 
 
+@pytest.mark.slow
 def test_interrupted_searches_go_on(searched: Path, tmp_path: Path) -> None:
     path = tmp_path / "all"
     with search_stops(epoch=1, seed=6):

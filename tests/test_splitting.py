@@ -158,6 +158,7 @@ def test_what_is_rarely_active_agrees(digits: DataSet, tmp_path: Path, monkeypat
     assert deepest and all(0.3 < found[d] < 1 for d in deepest)  # half of the networks have no second layer
 
 
+@pytest.mark.slow
 def test_a_split_search_goes_on_as_if_never_interrupted(digits: DataSet, tmp_path: Path) -> None:
     run_config = tiny("weights.splits=1", "weights.ema_decay=0.9", "derive.finalist_weights=inherited")
     assert split_epoch(run_config) == 2
