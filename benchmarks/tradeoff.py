@@ -194,7 +194,7 @@ def ranking(run: Path, space: spaces.SearchSpace, rows: list[dict[str, Any]]) ->
 
 
 def table(report: dict[str, Any]) -> list[str]:
-    """The rows of the results."""
+    """The rows of docs/results.md."""
     heads = [f"{report['cost']} at most", "found", "parameters", "test % (sd)", "random within it: test % (sd)"]
     heads += ["best random", "found minus random (95 %)"]
     lines = [f"| {' | '.join(heads)} |", f"|{'--:|' * len(heads)}"]

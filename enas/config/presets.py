@@ -91,14 +91,7 @@ def cpu(space: str | None = None) -> tuple[SearchConfig, RetrainConfig]:
             lr=2e-3 if micro else 1e-3 if chain else 3e-3,
             adam_eps=1e-4,
         ),
-        derive=DeriveConfig(
-            samples=40,
-            random=40,
-            finalists=3,
-            finalist_epochs=1,
-            criterion=CRITERION,
-            finalist_criterion=FINALISTS_BY,
-        ),
+        derive=_derive(scored=40, finalists=3, epochs=1),
         evaluations=40,
         full_training=FullTrainingConfig(epochs=4, last=1, sgd=alone),
     )
@@ -112,7 +105,7 @@ def cifar10_macro(space: str | None = None) -> tuple[SearchConfig, RetrainConfig
         preset="cifar10-macro",
         space=_choose(space, MacroOptions()),
         weights=WeightsConfig(schedule="cosine-restarts"),
-        derive=_paper_derive(),
+        derive=_derive(scored=1000, finalists=10, epochs=10),
     )
     width, depth = _paper_scale(search.space)
     retrain = RetrainConfig(
@@ -133,7 +126,7 @@ def cifar10_micro(space: str | None = None) -> tuple[SearchConfig, RetrainConfig
         space=_choose(space, MicroOptions()),
         weights=WeightsConfig(batch_size=160, schedule="cosine-restarts", weight_decay=2e-4),
         controller=ControllerConfig(lr=3.5e-3, updates=30, architectures_per_update=10, batch_size=160),
-        derive=_paper_derive(),
+        derive=_derive(scored=1000, finalists=10, epochs=10),
     )
     width, depth = _paper_scale(search.space)
     retrain = RetrainConfig(
@@ -164,7 +157,7 @@ def cifar10_fast(space: str | None = None) -> tuple[SearchConfig, RetrainConfig]
         epochs=60,
         weights=dataclasses.replace(base.weights, schedule="cosine", batch_size=256, lr_max=0.1),
         controller=dataclasses.replace(base.controller, warmup_epochs=10, adam_eps=1e-4),
-        derive=dataclasses.replace(base.derive, samples=500, random=500, finalists=5, finalist_epochs=5),
+        derive=_derive(scored=500, finalists=5, epochs=5),
     )
     retrain = dataclasses.replace(
         paper,
@@ -207,13 +200,13 @@ def judged_alone(search: SearchConfig, evaluator: str) -> SearchConfig:
     )
 
 
-def _paper_derive() -> DeriveConfig:
-    """The choice after a search with the paper's budget."""
+def _derive(scored: int, finalists: int, epochs: int) -> DeriveConfig:
+    """The final choice on photographs: of so many sampled architectures, beside as many uniform ones."""
     return DeriveConfig(
-        samples=1000,
-        random=1000,
-        finalists=10,
-        finalist_epochs=10,
+        samples=scored,
+        random=scored,
+        finalists=finalists,
+        finalist_epochs=epochs,
         criterion=CRITERION,
         finalist_criterion=FINALISTS_BY,
     )
