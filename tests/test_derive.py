@@ -133,6 +133,9 @@ def test_finalists_are_trained_by_a_recipe_of_their_own(source: Path, tmp_path: 
         assert other["archive"] == usual["archive"] and other["config"]["weights"] == usual["config"]["weights"]
     losses = [found["finalists"][0]["training_loss"] for found in (usual, *others)]
     assert len(set(losses)) == 3
+    diverging = ("--searcher", "random", "--set", "derive.finalist_lr_max=1e30")
+    done = enas("derive", source, *diverging, "--output", tmp_path / "failed")
+    assert done.exit_code == 0 and "2 of 2 finalists' trainings, so the proxy alone has chosen" in done.output
     own = tiny("derive.finalist_batch_size=7", "derive.finalist_lr_max=0.3")
     sgd = recipe(own.weights, own.derive)
     assert (sgd.batch_size, sgd.lr_max, sgd.schedule) == (7, 0.3, "one-cycle")
