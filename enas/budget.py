@@ -1,4 +1,4 @@
-"""Fitting a search into a budget: measure the speed, size all phases, and keep to the time on the way.
+"""Fitting a search into a budget: size all phases by how fast they go (enas/rates.py), and keep to the time meanwhile.
 
 An epoch stays one pass over the training images where the budget has room for MIN_EPOCHS of them,
 else epochs become shorter. Deriving gets at most DERIVE_SHARE of the budget, and always its share.
@@ -6,63 +6,37 @@ else epochs become shorter. Deriving gets at most DERIVE_SHARE of the budget, an
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import functools
 import gc
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-
-from enas import searchers
 from enas.config import Budget, DeriveConfig, SearchConfig, parse_budget
-from enas.data import DataSet, random_batch
+from enas.data import DataSet
 from enas.errors import UserError
 from enas.phases import Search
 from enas.plan import (
-    TRAINING_COST,
     Images,
-    Work,
     derive_work,
     epochs_work,
     sizes,
     split_epoch,
     total_work,
+    warmup_share,
     weight_steps,
     with_sizes,
 )
+from enas.rates import Rates, measure, operations
 from enas.runs import RunFolder
 from enas.runtime import Runtime
-from enas.searchers import Searcher
-from enas.training import Batch, seconds_per_step
 
-PROBES = 16  # architectures that the measurement for a budget runs
-ROUNDS = 2
-FEW_PROBES = 4  # where nothing but a forecast depends on it, the search should begin soon
 MIN_EPOCHS = 10  # fewer changes of phase than this are hardly a search
 MAX_EPOCHS = 2**24  # more than anybody can wait for, where a budget is as good as none
 DERIVE_SHARE = 0.25
 TOLERANCE = 0.03  # how far the expected end may be from a time budget before the number of epochs changes
 DERIVE_SCALES = (1.0, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
-
-
-@dataclass(frozen=True)
-class Rates:
-    """What one unit of each kind of work takes: a child image to train on or to score, an update.
-
-    In seconds, or in floating-point operations.
-    """
-
-    training: float
-    scoring: float
-    update: float
-
-    def of(self, work: Work) -> float:
-        """What all of this work takes."""
-        return self.training * work.training + self.scoring * work.scoring + self.update * work.updates
 
 
 @dataclass(frozen=True)
@@ -104,51 +78,6 @@ def plan(
     return Plan(config, images, rates, rates.of(total_work(config, images)))
 
 
-def measure(state: Search) -> Rates:
-    """Seconds for each kind of work. Updates no weights; all draws are its own.
-
-    Raises UserError where the device has no memory for one architecture.
-    """
-    config = state.config
-    probes, rounds = (FEW_PROBES, 1) if config.budget is None else (PROBES, ROUNDS)
-    archs = searchers.uniform(state.space, probes, state.draws("forecast"))
-    training_batch = random_batch(
-        state.seen.train, config.weights.batch_size, state.data.mean, state.data.std, state.draws("forecast images")
-    )
-    scoring_batch = state.validation_batch(config.controller.batch_size, "forecast")
-    steps = -(-probes // config.weights.architectures_per_step)
-    # the faster of two rounds: another program that works for a moment must not halve the search; training steps have
-    # a first one that does not count
-    step_s = min(_training_s(state, training_batch, steps) for _ in range(rounds)) if state.steps else 0.0
-    scoring_s = min(_seconds(lambda: state.evaluator.score(archs, [scoring_batch])) for _ in range(ROUNDS))
-    searcher = copy.deepcopy(state.searcher)
-    update_s = min(_seconds(lambda: _update(searcher, config)) for _ in range(ROUNDS))
-    child_images = config.weights.architectures_per_step * len(training_batch[0])
-    return Rates(step_s / child_images, scoring_s / (probes * len(scoring_batch[0])), update_s)
-
-
-def _training_s(state: Search, batch: Batch, steps: int) -> float:
-    """Seconds of a training step, in parts that fit into memory."""
-    measure = functools.partial(seconds_per_step, state.curriculum.model, state.supernet, batch, steps, state.runtime)
-    while (seconds := state.runtime.attempt(measure)) is None:
-        state.supernet.zero_grad(set_to_none=True)
-        state.halve_chunk()
-    return seconds
-
-
-def operations(state: Search) -> Rates:
-    """Floating-point operations for each kind of work: two for each multiply-accumulate of a mean architecture.
-
-    What a policy will be like nobody knows: its architectures count as uniform ones, while those of warm-up are drawn
-    as they will be.
-    """
-    together, warm = state.config.weights.architectures_per_step, _untaught_share(state.config)
-    early = state.curriculum.untaught(-(-8 * PROBES // together), together, state.draws("operations"))
-    late = searchers.uniform(state.space, 8 * PROBES, state.draws("operations"))
-    warm_macs, macs = (sum(map(state.macs, archs)) / len(archs) for archs in (early, late))
-    return Rates(2 * TRAINING_COST * (warm * warm_macs + (1 - warm) * macs), 2 * macs, 0.0)
-
-
 def fit(
     config: SearchConfig,
     budget: Budget,
@@ -182,32 +111,22 @@ def fit(
 
 def _filled(config: SearchConfig, room: float, rates: Rates, images: Images) -> SearchConfig:
     """As many epochs as there is room for; shorter ones where it is not enough for the fewest, if need be too much."""
-    warmup_share = _warmup_share(config)
+    warm = warmup_share(config)
 
     def fits(length: SearchConfig, epochs: int) -> bool:
-        return rates.of(epochs_work(resized(length, epochs, warmup_share), 0, epochs, images)) <= room
+        return rates.of(epochs_work(resized(length, epochs, warm), 0, epochs, images)) <= room
 
     if not fits(config, MIN_EPOCHS):
         whole = config
         share = _largest(lambda n: n <= 1000 and fits(_shortened(whole, n / 1000, images.train), MIN_EPOCHS), 0)
         config = _shortened(config, share / 1000, images.train)
-    return resized(config, _largest(lambda n: fits(config, n), MIN_EPOCHS), warmup_share)
+    return resized(config, _largest(lambda n: fits(config, n), MIN_EPOCHS), warm)
 
 
-def resized(config: SearchConfig, epochs: int, warmup_share: float) -> SearchConfig:
+def resized(config: SearchConfig, epochs: int, share: float) -> SearchConfig:
     """The configuration with another number of epochs, and a share of them as warm-up."""
-    warmup = min(round(warmup_share * epochs), epochs - 1)
+    warmup = min(round(share * epochs), epochs - 1)
     return with_sizes(config, {**sizes(config), "epochs": epochs, "warmup_epochs": warmup})
-
-
-def _warmup_share(config: SearchConfig) -> float:
-    """The share of warm-up in the epochs, at most a half: the controller has to learn too."""
-    return min(0.5, config.controller.warmup_epochs / config.epochs) if config.learns else 0.0
-
-
-def _untaught_share(config: SearchConfig) -> float:
-    """The share of the epochs whose architectures no controller proposes."""
-    return _warmup_share(config) if config.learns else 1.0
 
 
 def replanned(state: Search, rates: Rates) -> SearchConfig:
@@ -217,7 +136,7 @@ def replanned(state: Search, rates: Rates) -> SearchConfig:
     epochs changes, the warm-up with it while it lasts, and choosing the architecture becomes cheaper where
     it would take more than its share.
     """
-    config, share = state.config, _warmup_share(state.initial)
+    config, share = state.config, warmup_share(state.initial)
     assert config.budget is not None
     budget_s = parse_budget(config.budget).amount
     images = state.images
@@ -256,18 +175,6 @@ def describe(config: SearchConfig, train_images: int) -> str:
         f"{derive.samples} + {derive.random} architectures to choose from, {derive.finalists} finalists trained for "
         f"{derive.finalist_epochs} epochs{halved}"
     )
-
-
-def _update(searcher: Searcher, config: SearchConfig) -> None:
-    """Ask for one update's architectures and tell rewards, as the controller's phase does."""
-    proposals = searcher.ask(config.controller.architectures_per_update)
-    searcher.tell(proposals, torch.arange(len(proposals)) / len(proposals))
-
-
-def _seconds(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
 
 
 def _largest(fits: Callable[[int], bool], least: int) -> int:

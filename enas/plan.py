@@ -59,6 +59,11 @@ class Work:
         return Work(*(round(times * count) for count in (self.training, self.scoring, self.updates)))
 
 
+def warmup_share(config: SearchConfig) -> float:
+    """The share of warm-up in the epochs, at most a half: the controller has to learn too."""
+    return min(0.5, config.controller.warmup_epochs / config.epochs) if config.learns else 0.0
+
+
 def sizes(config: SearchConfig) -> dict[str, Any]:
     """The sizes that a time budget may change while the search runs."""
     return {

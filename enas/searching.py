@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from enas.budget import Rates, replanned
+from enas.budget import replanned
 from enas.config import SearchConfig, parse_budget
 from enas.data import DataSet
 from enas.derive import derive
 from enas.interrupts import StopRequest
 from enas.phases import OnWork, Search
+from enas.rates import Rates
 from enas.records import Record
 from enas.runs import RunFolder
 from enas.runtime import Runtime

@@ -18,7 +18,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from enas import budget, config, runtime
-from enas.budget import DERIVE_SCALES, DERIVE_SHARE, MAX_EPOCHS, MIN_EPOCHS, Rates, fit, operations, plan, replanned
+from enas.budget import DERIVE_SCALES, DERIVE_SHARE, MAX_EPOCHS, MIN_EPOCHS, fit, plan, replanned
 from enas.cli import main
 from enas.config import PRESETS, Budget, SearchConfig, parse_budget
 from enas.cost import cost
@@ -26,6 +26,7 @@ from enas.data import DataSet, load
 from enas.errors import UserError
 from enas.phases import Search
 from enas.plan import Images, Work, derive_work, epoch_work, epochs_work, total_work
+from enas.rates import Rates, measure, operations
 from enas.runs import RunFolder
 from enas.searching import search
 from tests.test_search import TINY, comparable, tiny
@@ -363,7 +364,7 @@ def test_without_rates_or_time_the_number_of_epochs_stays(digits: DataSet, tmp_p
 
 def test_measuring_leaves_the_search_as_it_was(digits: DataSet, tmp_path: Path) -> None:
     state, untouched = state_of(digits, tmp_path), state_of(digits, tmp_path)
-    rates = budget.measure(state)
+    rates = measure(state)
     assert min(rates.training, rates.scoring, rates.update) > 0
     for name, tensor in untouched.supernet.state_dict().items():
         assert torch.equal(state.supernet.state_dict()[name], tensor)

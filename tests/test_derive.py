@@ -13,13 +13,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enas import checkpoint, runtime, spaces
+from enas import checkpoint, runtime, spaces, standalone
 from enas.data import DataSet, load
 from enas.errors import UserError
 from enas.finalists import recipe
 from enas.objective import Objective
 from enas.pareto import best_known, front
 from enas.phases import Search
+from enas.rates import Rates, measure
 from enas.runs import RunFolder
 from enas.spaces import Architecture, SearchSpace
 from tests.test_cli import TINY_OPTIONS, enas, fails
@@ -195,6 +196,29 @@ def test_resumed_equals_uninterrupted(source: Path, digits: DataSet, tmp_path: P
     run(tmp_path / "run", digits, again, stop_after)
     assert_same_run(run(tmp_path / "run", digits, again), whole)
     assert checkpoint.read_json(whole.result)["flops"] > 0
+
+
+def test_finalists_training_is_in_the_forecast(
+    source: Path, digits: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is all the training there is."""
+    again = ("controller.warmup_epochs=0", "derive.finalist_batch_size=60", "weights.image_size=4")
+
+    def rates_of(*more: str) -> tuple[Rates, int]:
+        config = tiny(f"weights.source={source}", *again, *more)
+        state = Search(config, digits, RunFolder(tmp_path), runtime.start(config))
+        return measure(state), len(state.train)
+
+    measured, _ = rates_of()
+    assert min(measured.training, measured.scoring) > 0
+    shapes: list[torch.Size] = []
+    monkeypatch.setattr(
+        standalone, "seconds_per_step", lambda model, network, batch, *_: shapes.append(batch[0].shape) or 3.0
+    )
+    measured, images = rates_of()
+    assert set(shapes) == {torch.Size([60, 1, 4, 4])}
+    assert measured.training == pytest.approx(3.0 * (images // 60) / images)
+    assert rates_of("derive.finalist_epochs=0")[0].training == 0
 
 
 def test_training_goes_beyond_the_limit(digits: DataSet, tmp_path: Path) -> None:

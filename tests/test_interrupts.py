@@ -17,7 +17,6 @@ import torch
 from click.testing import CliRunner, Result
 
 from enas import checkpoint, config, runtime
-from enas.budget import Rates
 from enas.cli import main
 from enas.config import RetrainConfig, SearchConfig
 from enas.curriculum import Curriculum
@@ -25,6 +24,7 @@ from enas.data import DataSet, load
 from enas.interrupts import Keeper, Stopped, StopRequest
 from enas.phases import Search
 from enas.plan import Work
+from enas.rates import Rates
 from enas.records import Record
 from enas.retraining import retrain
 from enas.runs import RunFolder

@@ -54,6 +54,7 @@ LEVELS = (
         "derive",
         "audit",
         "aggregate",
+        "rates",
         "budget",
         "searching",
         "generations",

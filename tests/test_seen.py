@@ -11,7 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from enas import budget, checkpoint, config, phases, plan, runtime, spaces, splitting, standalone
+from enas import budget, checkpoint, config, phases, plan, rates, runtime, spaces, splitting, standalone
 from enas.audit import Audit
 from enas.cli import main
 from enas.config import DataConfig, SearchConfig
@@ -318,8 +318,8 @@ def test_all_that_sees_small_images(larger: DataSet, tmp_path: Path, monkeypatch
     state.train_shared_weights()
     assert asked[0][0] is state.seen.train and asked[0][2].crop_padding == 1 and asked[0][2].cutout == 2
     steps: list[Any] = []
-    monkeypatch.setattr(budget, "seconds_per_step", lambda model, supernet, batch, *_: steps.append(batch) or 1.0)
-    budget.measure(state)
+    monkeypatch.setattr(rates, "seconds_per_step", lambda model, supernet, batch, *_: steps.append(batch) or 1.0)
+    rates.measure(state)
     assert steps[0][0].shape == (128, 1, 8, 8)
     audit = Audit(state, state.curriculum.of(0)[0], run_config)
     images = training_images(len(state.train), run_config.full_training.sgd.batch_size)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from enas.config.budget import parse_budget
+from enas.config.deriving import OF_FINALISTS
 from enas.config.settings import RetrainConfig, SearchConfig
 from enas.config.spaces import ChainOptions
 from enas.config.training import SgdConfig, WeightsConfig
@@ -190,13 +193,9 @@ def _check_finalists(config: SearchConfig) -> None:
         )
     if config.evaluator != "shared-weights" or config.budget is not None:
         return
-    for name, value, usual in (
-        ("--finalist-weights", derive.finalist_weights, "fresh"),
-        (FINALISTS_SIZE, derive.finalist_image_size, None),
-        ("derive.finalist_batch_size", derive.finalist_batch_size, None),
-        ("derive.finalist_lr_max", derive.finalist_lr_max, None),
-    ):
-        if derive.finalist_epochs == 0 and value != usual:
+    for field in dataclasses.fields(derive):
+        name, value = field.metadata["option"] or f"derive.{field.name}", getattr(derive, field.name)
+        if derive.finalist_epochs == 0 and field.name in OF_FINALISTS and value != field.default:
             raise UserError(
                 f"{name} {value} is about the finalists' training, but derive.finalist_epochs is 0; give it more, or "
                 f"leave {name} out"

@@ -10,6 +10,12 @@ from enas.errors import UserError
 
 CRITERIA = ("own", "vote", "effects")  # that finalists are chosen by
 FINALIST_CRITERIA = ("accuracy", "training-loss")  # that they are compared by
+OF_FINALISTS = (  # settings of the finalists' training that must be as usual where there is none
+    "finalist_weights",
+    "finalist_image_size",
+    "finalist_batch_size",
+    "finalist_lr_max",
+)
 LEAST_AUDITED = 10  # networks below which the interval of a rank correlation says nothing
 
 

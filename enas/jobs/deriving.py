@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from enas import config
-from enas.config import COSTS, LIMIT, PRESETS, TARGET, SearchConfig
+from enas.config import COSTS, LIMIT, OF_FINALISTS, PRESETS, TARGET, SearchConfig
 from enas.errors import UserError
 from enas.jobs.settings import check_compared, check_heeded, costs_of_retrained
 from enas.jobs.targets import recipe, with_shared_weights
@@ -17,14 +17,6 @@ from enas.jobs.targets import recipe, with_shared_weights
 # What a search with trained weights does nothing with, by the beginning of the setting's path; the exceptions.
 UNHEEDED = ("budget", "evaluator", "weights.")
 HEEDED = ("weights.scoring_memory_gib",)
-# settings of the finalists' training, which must be as usual where there is none
-OF_FINALISTS = (
-    "finalist_weights",
-    "finalist_image_size",
-    "finalist_batch_size",
-    "finalist_lr_max",
-    "halving_eta",
-)
 
 
 def derived_from(
@@ -53,7 +45,7 @@ def derived_from(
         base = _again(found, run, other_costs, max(1, _learning_epochs(found, run)))
     if changed(base).derive.finalist_epochs == 0:  # as a budget may have left: what the run says of it is idle
         usual = config.to_dict(config.DeriveConfig())
-        base = config.update(base, {"derive": {name: usual[name] for name in OF_FINALISTS}})
+        base = config.update(base, {"derive": {name: usual[name] for name in (*OF_FINALISTS, "halving_eta")}})
     run_config = changed(base)
     check_heeded(typed, run_config)
     check_compared(run_config, base)
