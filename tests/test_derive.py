@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import shutil
 import sys
@@ -26,6 +27,8 @@ from enas.spaces import Architecture, SearchSpace
 from tests.test_cli import TINY_OPTIONS, enas, fails
 from tests.test_search import assert_same_run, run, tiny
 from tests.toys import random_archs
+
+FAILURES = "2 of 2 finalists' trainings failed, so the proxy alone has chosen"
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +139,9 @@ def test_finalists_are_trained_by_a_recipe_of_their_own(source: Path, tmp_path: 
     assert len(set(losses)) == 3
     diverging = ("--searcher", "random", "--set", "derive.finalist_lr_max=1e30")
     done = enas("derive", source, *diverging, "--output", tmp_path / "failed")
-    assert done.exit_code == 0 and "2 of 2 finalists' trainings, so the proxy alone has chosen" in done.output
+    assert done.exit_code == 0 and FAILURES in done.output
+    assert enas("report", tmp_path / "failed").exit_code == 0
+    assert f"{FAILURES}." in html.unescape((tmp_path / "failed" / "report.html").read_text())
     own = tiny("derive.finalist_batch_size=7", "derive.finalist_lr_max=0.3")
     sgd = recipe(own.weights, own.derive)
     assert (sgd.batch_size, sgd.lr_max, sgd.schedule) == (7, 0.3, "one-cycle")

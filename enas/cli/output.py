@@ -12,7 +12,7 @@ import click
 from enas.config import CustomOptions, SpaceOptions
 from enas.jobs.lines import reading
 from enas.jobs.targets import read_result
-from enas.report.words import best_of_many, duration, finalist_training
+from enas.report.words import best_of_many, duration, failed_finalists, finalist_training
 
 CLASSES = 10  # that are named of many
 UNBALANCED = 1.5  # from this ratio of the largest class to the smallest on the mean over classes is told too
@@ -50,7 +50,8 @@ def print_found(path: Path, result: dict[str, Any]) -> None:
             _print_judged(result, best)
         else:
             _print_proxy(result["random_baseline"], best, finalist_training(result["config"]["derive"]))
-            _print_failures(result["finalists"])
+            if failures := failed_finalists(result["finalists"]):
+                click.echo(f"failures      {failures}")
         if result.get("audit") is not None:
             print_audit(result["audit"])
         click.echo(f"time          {duration(result['elapsed_s'])}")
@@ -87,16 +88,6 @@ def _print_proxy(baseline: dict[str, Any], best: dict[str, Any], training: str) 
         f"from chance   controller minus random {gap['mean']:+.4f}, 95 % interval {gap['low']:+.4f} to "
         f"{gap['high']:+.4f} ({baseline['controller']['count']} and {baseline['random']['count']} architectures)"
     )
-
-
-def _print_failures(finalists: list[dict[str, Any]]) -> None:
-    """How many of the finalists that were trained on their own failed, if any did."""
-    ends = [finalist["rungs"][-1] for finalist in finalists if finalist.get("rungs")]  # results of older versions: none
-    trained = [end for end in ends if end["epochs"]]
-    failed = sum(end["standalone_accuracy"] is None for end in trained)
-    if failed:
-        alone = ", so the proxy alone has chosen" if failed == len(trained) else ""
-        click.echo(f"failed        {failed} of {len(trained)} finalists' trainings{alone}")
 
 
 def _print_judged(result: dict[str, Any], best: dict[str, Any]) -> None:

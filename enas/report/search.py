@@ -18,6 +18,7 @@ from enas.report.words import (
     counted,
     deviation,
     duration,
+    failed_finalists,
     finalist_training,
     interval,
     large,
@@ -156,6 +157,8 @@ def finalists_section(run: Searched) -> Section:
     by = f"The best{training} comes first: it is the one that was found."
     if "proxy_accuracy" in keys:
         by += f" {SHORTLY}"
+    if failures := failed_finalists(finalists):
+        by += f" {failures}."
     return Section("Finalists", [Text(by), Table(columns, table), *map(Text, notes)])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 NONE = "–"  # where there is no figure
@@ -113,3 +113,15 @@ def finalist_training(derive: Mapping[str, Any]) -> str:
     size, criterion = derive.get("finalist_image_size"), derive.get("finalist_criterion", "accuracy")
     on = "" if size is None else f" on {size}x{size} pixels"
     return on + ("" if criterion == "accuracy" else ", compared by training loss")
+
+
+def failed_finalists(finalists: Sequence[Mapping[str, Any]]) -> str:
+    """How many of the finalists that were trained on their own failed, if any did; else nothing.
+
+    finalists: of a result of any version.
+    """
+    ends = [finalist["rungs"][-1] for finalist in finalists if finalist.get("rungs")]  # older versions have none
+    trained = [end for end in ends if end["epochs"]]
+    failed = sum(end["standalone_accuracy"] is None for end in trained)
+    alone = ", so the proxy alone has chosen" if failed == len(trained) else ""
+    return f"{failed} of {len(trained)} finalists' trainings failed{alone}" if failed else ""
