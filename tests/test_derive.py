@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import json
+import math
 import shutil
 import sys
 from pathlib import Path
@@ -13,22 +15,26 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from enas import checkpoint, runtime, spaces, standalone
+from enas.budget import Plan, plan
+from enas.config import DeriveConfig, SearchConfig
 from enas.data import DataSet, load
 from enas.errors import UserError
 from enas.finalists import recipe
 from enas.objective import Objective
 from enas.pareto import best_known, front
 from enas.phases import Search
-from enas.rates import Rates, measure
+from enas.plan import total_work
 from enas.runs import RunFolder
 from enas.spaces import Architecture, SearchSpace
+from enas.training import Batch, Model
 from tests.test_cli import TINY_OPTIONS, enas, fails
 from tests.test_search import assert_same_run, run, tiny
 from tests.toys import random_archs
 
-FAILURES = "2 of 2 finalists' trainings failed, so the proxy alone has chosen"
+FAILURES = "2 of 2 finalists' trainings failed, so their scores alone have chosen"
 
 
 @pytest.fixture(scope="module")
@@ -206,24 +212,31 @@ def test_resumed_equals_uninterrupted(source: Path, digits: DataSet, tmp_path: P
 def test_finalists_training_is_in_the_forecast(
     source: Path, digits: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is all the training there is."""
-    again = ("controller.warmup_epochs=0", "derive.finalist_batch_size=60", "weights.image_size=4")
+    """It is all the training there is. One that memory is too small for is left out, as in the search itself."""
+    own = ("derive.finalist_batch_size=60", "derive.finalist_image_size=4")
+    found = tiny(f"weights.source={source}", "controller.warmup_epochs=0", *own)
 
-    def rates_of(*more: str) -> tuple[Rates, int]:
-        config = tiny(f"weights.source={source}", *again, *more)
-        state = Search(config, digits, RunFolder(tmp_path), runtime.start(config))
-        return measure(state), len(state.train)
+    def planned(run_config: SearchConfig) -> Plan:
+        return plan(run_config, digits, RunFolder(tmp_path), runtime.start(run_config))
 
-    measured, _ = rates_of()
-    assert min(measured.training, measured.scoring) > 0
-    shapes: list[torch.Size] = []
-    monkeypatch.setattr(
-        standalone, "seconds_per_step", lambda model, network, batch, *_: shapes.append(batch[0].shape) or 3.0
+    assert planned(found).rates.training > 0
+    steps_s = iter([1.0, math.inf, 2.0, 6.0])
+
+    def seconds_per_step(model: Model, network: nn.Module, batch: Batch, *_: Any) -> float:
+        assert batch[0].shape == (60, 1, 4, 4)
+        if math.isinf(step_s := next(steps_s)):
+            raise torch.OutOfMemoryError
+        return step_s
+
+    monkeypatch.setattr(standalone, "seconds_per_step", seconds_per_step)
+    forecast = planned(found)
+    training_s = forecast.forecast_s - dataclasses.replace(forecast.rates, training=0.0).of(
+        total_work(found, forecast.images)
     )
-    measured, images = rates_of()
-    assert set(shapes) == {torch.Size([60, 1, 4, 4])}
-    assert measured.training == pytest.approx(3.0 * (images // 60) / images)
-    assert rates_of("derive.finalist_epochs=0")[0].training == 0
+    images = found.derive.finalists * found.derive.finalist_epochs * forecast.images.train
+    assert training_s == pytest.approx(images * 3.0 / 60, rel=0.01)
+    assert next(steps_s, None) is None
+    assert planned(dataclasses.replace(found, derive=DeriveConfig(finalist_epochs=0))).rates.training == 0
 
 
 def test_training_goes_beyond_the_limit(digits: DataSet, tmp_path: Path) -> None:

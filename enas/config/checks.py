@@ -193,9 +193,10 @@ def _check_finalists(config: SearchConfig) -> None:
         )
     if config.evaluator != "shared-weights" or config.budget is not None:
         return
-    for field in dataclasses.fields(derive):
+    fields = {field.name: field for field in dataclasses.fields(derive)}
+    for field in (fields[name] for name in OF_FINALISTS):
         name, value = field.metadata["option"] or f"derive.{field.name}", getattr(derive, field.name)
-        if derive.finalist_epochs == 0 and field.name in OF_FINALISTS and value != field.default:
+        if derive.finalist_epochs == 0 and value != field.default:
             raise UserError(
                 f"{name} {value} is about the finalists' training, but derive.finalist_epochs is 0; give it more, or "
                 f"leave {name} out"

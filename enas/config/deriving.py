@@ -10,7 +10,8 @@ from enas.errors import UserError
 
 CRITERIA = ("own", "vote", "effects")  # that finalists are chosen by
 FINALIST_CRITERIA = ("accuracy", "training-loss")  # that they are compared by
-OF_FINALISTS = (  # settings of the finalists' training that must be as usual where there is none
+# settings of the finalists' training that must be as usual where there is none (halving_eta has a check of its own)
+OF_FINALISTS = (
     "finalist_weights",
     "finalist_image_size",
     "finalist_batch_size",

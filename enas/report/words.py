@@ -123,5 +123,5 @@ def failed_finalists(finalists: Sequence[Mapping[str, Any]]) -> str:
     ends = [finalist["rungs"][-1] for finalist in finalists if finalist.get("rungs")]  # older versions have none
     trained = [end for end in ends if end["epochs"]]
     failed = sum(end["standalone_accuracy"] is None for end in trained)
-    alone = ", so the proxy alone has chosen" if failed == len(trained) else ""
+    alone = ", so their scores alone have chosen" if failed == len(trained) else ""
     return f"{failed} of {len(trained)} finalists' trainings failed{alone}" if failed else ""
