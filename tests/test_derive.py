@@ -239,6 +239,15 @@ def test_finalists_training_is_in_the_forecast(
     assert planned(dataclasses.replace(found, derive=DeriveConfig(finalist_epochs=0))).rates.training == 0
 
 
+@pytest.mark.parametrize("idle", ["weights.steps=7", "weights.schedule=cosine", "weights.architectures_per_step=2"])
+def test_idle_settings_of_training_are_refused(source: Path, tmp_path: Path, idle: str) -> None:
+    path = tmp_path / "again"
+    options = ("--set", f"weights.source={source}", "--set", "controller.warmup_epochs=0", "--output", path)
+    fails("search", *options, "--set", idle, match="must be left out with weights.source")
+    assert not path.exists()
+    assert enas("search", *options, "--set", "weights.lr_max=0.1", "--print-config").exit_code == 0  # finalists' too
+
+
 def test_training_goes_beyond_the_limit(digits: DataSet, tmp_path: Path) -> None:
     """The shared weights of what is allowed are better where the others train them too."""
     space = spaces.build(tiny().space, digits.input_shape, digits.num_classes)

@@ -24,6 +24,11 @@ UNHEEDED = {
     "full-training": ("epochs", "weights.", "derive.", "audit."),
     "table": ("epochs", "weights.", "derive.", "audit.", "full_training.", "data.", "space."),
 }
+# those of a training of shared weights that finalists do not heed either: idle where the weights are trained already
+IDLE = tuple(
+    f"weights.{name}"
+    for name in ("steps", "architectures_per_step", "schedule", "restart_period", "restart_factor", "max_nonfinite")
+)
 
 
 def composed(
@@ -92,6 +97,10 @@ def check_heeded(typed: Mapping[str, str], run_config: SearchConfig) -> None:
     if run_config.evaluator == "shared-weights" and run_config.audit.networks:
         unheeded = tuple(path for path in unheeded if path != "full_training.")  # they are the audit's too
     for path, option in typed.items():
+        if run_config.weights.source is not None and path in IDLE:
+            raise UserError(
+                f"{option} must be left out with weights.source, whose shared weights are trained: it does nothing"
+            )
         if path.startswith(unheeded):
             raise UserError(
                 f"{option} must be left out with --evaluator {run_config.evaluator}, where it does nothing"
