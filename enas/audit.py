@@ -31,6 +31,7 @@ from enas.records import NORMAL, Difference, difference, standing
 from enas.runtime import derived_seed
 from enas.scoring import ProxyScores
 from enas.spaces import Architecture
+from enas.words import counted
 
 OnWork = Callable[[int], None]
 FOLDER = "audit"  # in the run's
@@ -225,7 +226,7 @@ def _sentence(verdict: str, gap: Difference, beaten: int, count: int, epochs: in
     if tau.tau is not None:
         ranks = f"the proxy ranks them with Kendall's tau {tau.tau:.2f} ({tau.low:.2f} to {tau.high:.2f})"
     return (
-        f"the found architecture is {verdict}: after {epochs} epochs of its own {100 * gap.mean:+.2f} points of "
-        f"validation accuracy from the mean of {count} uniform ones (95 % interval {100 * gap.low:+.2f} to "
+        f"the found architecture is {verdict}: after {counted(epochs, 'epoch')} of its own {100 * gap.mean:+.2f} "
+        f"points of validation accuracy from the mean of {count} uniform ones (95 % interval {100 * gap.low:+.2f} to "
         f"{100 * gap.high:+.2f}), ahead of {beaten} of them; {ranks}"
     )

@@ -31,6 +31,7 @@ from enas.plan import (
 from enas.rates import Rates, measure, operations
 from enas.runs import RunFolder
 from enas.runtime import Runtime
+from enas.words import counted
 
 MIN_EPOCHS = 10  # fewer changes of phase than this are hardly a search
 MAX_EPOCHS = 2**24  # more than anybody can wait for, where a budget is as good as none
@@ -170,10 +171,10 @@ def describe(config: SearchConfig, train_images: int) -> str:
     early = ", ".join(map(str, derive.rungs[:-1]))
     halved = f", of which one in {derive.halving_eta} goes on after {early}" if early else ""
     return (
-        f"{config.epochs} epochs ({config.controller.warmup_epochs} of warm-up) of "
+        f"{counted(config.epochs, 'epoch')} ({config.controller.warmup_epochs} of warm-up) of "
         f"{weight_steps(config, train_images)} training steps and {config.controller.updates} controller updates; "
-        f"{derive.samples} + {derive.random} architectures to choose from, {derive.finalists} finalists trained for "
-        f"{derive.finalist_epochs} epochs{halved}"
+        f"{derive.samples} + {derive.random} architectures to choose from, "
+        f"{counted(derive.finalists, 'finalist')} trained for {counted(derive.finalist_epochs, 'epoch')}{halved}"
     )
 
 

@@ -38,6 +38,7 @@ LEVELS = (
         "effects",
         "pareto",
         "averaging",
+        "words",
     ),
     ("supernet", "network", "searchers"),
     ("losses", "training", "standalone", "zero_cost", "latency", "limits", "seen"),

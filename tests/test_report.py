@@ -16,7 +16,7 @@ from enas import checkpoint, config
 from enas.cli.options import to_toml
 from enas.config import RetrainConfig, SearchConfig
 from enas.report.answer import verdict
-from enas.report.words import duration, interval, large, percent, points
+from enas.words import duration, interval, large, percent, points
 from tests.stops import TINIER_OPTIONS
 from tests.test_cli import enas, fails
 from tests.test_judging import CHILDREN, chains  # noqa: F401

@@ -12,7 +12,7 @@ import click
 from enas.config import CustomOptions, SpaceOptions
 from enas.jobs.lines import reading
 from enas.jobs.targets import read_result
-from enas.report.words import best_of_many, duration, failed_finalists, finalist_training
+from enas.words import best_of_many, duration, failed_finalists, finalist_training
 
 CLASSES = 10  # that are named of many
 UNBALANCED = 1.5  # from this ratio of the largest class to the smallest on the mean over classes is told too

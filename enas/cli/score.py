@@ -17,6 +17,7 @@ from enas.errors import UserError
 from enas.jobs.lines import data_line, runtime_line
 from enas.jobs.targets import restored, with_shared_weights
 from enas.spaces import Architecture
+from enas.words import counted
 
 
 @click.command()
@@ -125,6 +126,6 @@ def _print(result: dict[str, Any]) -> None:
             f"(sd {accuracy['sd']:.4f}), proxy loss {loss['mean']:.4f} (sd {loss['sd']:.4f})"
         )
     click.echo(
-        f"under the weights after {result['epoch']} of {result['epochs']} epochs, on {result['images']:,} validation "
-        "images; proxy accuracy is no network's own accuracy"
+        f"under the weights after {result['epoch']} of {counted(result['epochs'], 'epoch')}, on {result['images']:,} "
+        "validation images; proxy accuracy is no network's own accuracy"
     )

@@ -19,7 +19,7 @@ from enas.jobs.doing import begun, check_images, work
 from enas.jobs.lines import reading
 from enas.jobs.targets import start
 from enas.jobs.training import searching
-from enas.report.words import duration
+from enas.words import duration
 
 KIND = "searches"
 SHORT = {  # what a search's own line says, and in what words

@@ -18,8 +18,8 @@ from enas.config import RetrainConfig, SearchConfig
 from enas.errors import UserError
 from enas.jobs.lines import reading
 from enas.jobs.targets import Result, existing, read_result
-from enas.report.words import finalist_training
 from enas.spaces import Architecture, SearchSpace
+from enas.words import counted, finalist_training
 
 
 @click.command()
@@ -236,7 +236,7 @@ def _standalone(finalist: dict[str, Any]) -> str:
     """A finalist's accuracy on its own, after how many epochs, and its training loss; results of older versions do not
     say all of that."""
     rungs = finalist.get("rungs", ())
-    after = f" after {rungs[-1]['epochs']} epochs" if rungs and rungs[-1]["epochs"] else ""
+    after = f" after {counted(rungs[-1]['epochs'], 'epoch')}" if rungs and rungs[-1]["epochs"] else ""
     loss = finalist.get("training_loss")
     return _number(finalist["standalone_accuracy"]) + after + ("" if loss is None else f", training loss {loss:.4f}")
 
@@ -256,7 +256,7 @@ def _unfinished(path: Path) -> tuple[dict[str, Any], list[str]]:
     epochs = folder.planned_epochs(run_config.epochs)
     values: dict[str, Any] = {"kind": kind, "finished": False, "epochs_done": len(records), "epochs": epochs}
     values |= {"resume": go_on, "config": config.to_dict(run_config)}
-    lines = [f"{path} is not finished: {len(records)} of {epochs} epochs; go on: {go_on}"]
+    lines = [f"{path} is not finished: {len(records)} of {counted(epochs, 'epoch')}; go on: {go_on}"]
     with reading(path / RECORDS):
         if isinstance(run_config, RetrainConfig):
             values["text"] = run_config.arch

@@ -21,7 +21,7 @@ from enas.jobs.doing import begun, work
 from enas.jobs.lines import reading
 from enas.jobs.targets import read_result
 from enas.jobs.training import searching
-from enas.report.words import duration
+from enas.words import duration
 
 FRONTS = "fronts.svg"
 

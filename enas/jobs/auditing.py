@@ -10,6 +10,7 @@ from enas.interrupts import Stopped, StopRequest
 from enas.jobs.doing import say
 from enas.jobs.lines import data_line, runtime_line
 from enas.jobs.targets import read_result, restored
+from enas.words import counted
 
 
 def audit_is_due(path: Path) -> bool:
@@ -54,7 +55,7 @@ def audited(
         work = Audit(state, found, settings)
         say(
             f"{data_line(state.data)} | {runtime_line(state.runtime)} | audit: {work.trainings} trainings of "
-            f"{work.training.epochs} epochs",
+            f"{counted(work.training.epochs, 'epoch')}",
             shown,
         )
         with Progress(work.units, "audit", shown) as progress:

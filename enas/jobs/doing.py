@@ -15,7 +15,7 @@ from enas.errors import UserError
 from enas.interrupts import Stopped, StopRequest
 from enas.jobs.lines import data_line, reading, runtime_line
 from enas.jobs.targets import Config, read_result, start
-from enas.report.words import duration
+from enas.words import duration
 
 if TYPE_CHECKING:
     from enas.data import DataSet

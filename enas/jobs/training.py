@@ -11,6 +11,7 @@ from enas import spaces
 from enas.config import RetrainConfig, SearchConfig
 from enas.jobs.doing import OnWork, Place, Ready
 from enas.jobs.judging import judging
+from enas.words import counted
 
 if TYPE_CHECKING:
     from enas.interrupts import StopRequest
@@ -69,7 +70,7 @@ def searching(place: Place[SearchConfig]) -> Ready[SearchConfig]:
         space=space,
         name="search",
         headline=f"{space.name}: {spaces.size(space):.2g} architectures{_seen(plan.config)}",
-        extent=f"{epochs} epochs",
+        extent=counted(epochs, "epoch"),
         forecast_s=plan.rates.of(work),
         units=work.units,
         records=records,
@@ -109,7 +110,7 @@ def retraining(place: Place[RetrainConfig]) -> Ready[RetrainConfig]:
         space=space,
         name="retrain",
         headline=f"{run_config.arch[:60]}: {counts.params:,} parameters, {counts.macs:,} MACs",
-        extent=f"{run_config.epochs} epochs",
+        extent=counted(run_config.epochs, "epoch"),
         forecast_s=forecast_s(run_config, data, runtime),
         units=run_config.epochs * training_images(len(data.train), run_config.sgd.batch_size),
         records=records,

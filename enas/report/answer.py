@@ -11,7 +11,7 @@ from typing import Any
 from enas.records import standing
 from enas.report.networks import FOUND, called, compared
 from enas.report.what import Searched, Several, Trained, Values
-from enas.report.words import (
+from enas.words import (
     PROXY,
     best_of_many,
     cost,
@@ -148,7 +148,7 @@ def _missing(run: Searched) -> dict[str, str]:
 
 def _far(run: Searched) -> str:
     if run.shares_weights:
-        return f"{len(run.of_kind('epoch'))} of {run.epochs} epochs"
+        return f"{len(run.of_kind('epoch'))} of {counted(run.epochs, 'epoch')}"
     generations = run.of_kind("generation")
     return f"{generations[-1]['evaluations'] if generations else 0} of {run.config.evaluations} networks"
 

@@ -10,8 +10,8 @@ from enas import draw
 from enas.draw import Line
 from enas.report.blocks import Block, Picture, Pictures, Section, Text
 from enas.report.what import Searched, Values
-from enas.report.words import SHORTLY, counted
 from enas.spaces import SearchSpace
+from enas.words import SHORTLY, counted
 
 MOST_DECISIONS = 6  # whose probabilities are drawn one by one
 

@@ -12,7 +12,7 @@ from enas.records import NORMAL, standing
 from enas.report.blocks import Block, Cell, Pictures, Row, Section, Table, Text
 from enas.report.curves import curve
 from enas.report.what import Trained
-from enas.report.words import NONE, duration, interval, listed, percent, points, whole
+from enas.words import NONE, duration, interval, listed, percent, points, whole
 
 FOUND = "retrain"  # the folder of what the search found
 

@@ -11,7 +11,7 @@ from enas.report.blocks import Block, Code, Page, Section, Table, Text
 from enas.report.curves import choices_section, curves_section, gaps_section
 from enas.report.networks import networks_section
 from enas.report.what import Repeat, Searched, Several, Trained, Values
-from enas.report.words import whole
+from enas.words import whole
 
 MARK = '<meta name="generator" content="enas report">'  # by which a page is known again
 

@@ -10,7 +10,8 @@ from enas import draw
 from enas.pareto import front
 from enas.report.blocks import Block, Cell, Code, Lines, Picture, Pictures, Row, Section, Table, Text
 from enas.report.what import Searched, Values
-from enas.report.words import (
+from enas.spaces import Architecture, SearchSpace
+from enas.words import (
     NONE,
     SHORTLY,
     UNITS,
@@ -27,7 +28,6 @@ from enas.report.words import (
     points,
     whole,
 )
-from enas.spaces import Architecture, SearchSpace
 
 # What a finalist may have been scored by, in this order: the head of its column, and how it is written.
 SCORES: dict[str, tuple[str, Callable[[Any], str]]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enas.aggregate import MEASURES
 from enas.report.blocks import Cell, Row, Section, Table, Text
 from enas.report.what import Several, Values
-from enas.report.words import NONE, deviation, interval, number, percent, points, whole
+from enas.words import NONE, deviation, interval, number, percent, points, whole
 
 SHARES = ("standalone_accuracy", "accuracy", "true_accuracy")
 GAPS = ("controller_minus_random", "audit_gap")
