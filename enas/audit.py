@@ -210,7 +210,7 @@ def assess(proxy: ProxyScores, accuracy: Sequence[float], found: Sequence[float]
     return {
         **report,
         "verdict": verdict,
-        "sentence": sentence + (f"; {failed} trainings failed" if failed else ""),
+        "sentence": sentence + (f"; {counted(failed, 'training')} failed" if failed else ""),
         "found_minus_random": dataclasses.asdict(gap),
         "beaten": beaten,
         "tau": {name: dataclasses.asdict(tau) for name, tau in taus.items()},

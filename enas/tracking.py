@@ -19,6 +19,7 @@ from tqdm.auto import tqdm  # a widget in notebooks
 
 from enas import draw, spaces
 from enas.spaces import SearchSpace
+from enas.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -152,14 +153,14 @@ class TensorBoard:
 
     def _finalist(self, record: Mapping[str, Any], step: int) -> None:
         """Its figures beside those of other ranks; with successive halving each rung has charts of its own."""
-        after = f"after {record['epochs']} epochs"
         text = f"{record['arch']}: standalone accuracy {record['standalone_accuracy']}, training loss "
-        text += f"{record.get('training_loss')} {after}"
+        text += f"{record.get('training_loss')} after {counted(record['epochs'], 'epoch')}"
         self._text(record, "derive/finalist", text, step)
         if record["rung"] == 0:
             self._scalars(record, {"derive/proxy_accuracy_by_rank": "proxy_accuracy"}, step)
         figures = ("standalone_accuracy", "training_loss")
-        self._scalars(record, {f"derive/{name}_by_rank/{after.replace(' ', '_')}": name for name in figures}, step)
+        chart = f"after_{record['epochs']}_epochs"  # a name, which logs of earlier runs have as well
+        self._scalars(record, {f"derive/{name}_by_rank/{chart}": name for name in figures}, step)
 
     def _choices(self, record: Mapping[str, Any], step: int) -> None:
         """What the searcher chooses: the shares of each choice, its best architecture, a warning."""

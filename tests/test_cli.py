@@ -45,7 +45,8 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = enas("search", *TINY_OPTIONS, "--output", path)
     assert result.exit_code == 0, result.output
     assert f"enas retrain {path}" in result.output
-    assert "controller minus random" in result.output
+    baseline = json.loads((path / "result.json").read_text())["random_baseline"]
+    assert "controller minus random" in result.output and f", {baseline['images']} validation images)" in result.output
     return path
 
 

@@ -77,6 +77,8 @@ def changed(path: Sequence[str | int], value: Any) -> Any:
         (["machine", "threads"], 1025, "machine.threads must be a whole number from 1 to 1,024"),
         (["machine", "processor"], "two\nlines", "machine.processor must be one line"),
         (["versions"], {"torch": 3}, "versions.torch must be one line"),
+        (["versions"], {"\n": "3"}, "versions must have names of one line of text, but got '.n'"),
+        (["versions"], {"": "3"}, "versions must have names of one line of text, but got ''"),
         (["batch_size"], True, "batch_size must be a whole number"),
         (["batch_size"], 0, "batch_size must be a whole number"),
         (["space"], {"name": "maze"}, "space must be one of"),

@@ -87,7 +87,7 @@ def _print_proxy(baseline: dict[str, Any], best: dict[str, Any], training: str) 
     click.echo(
         f"from chance   controller minus random {gap['mean']:+.4f}, 95 % interval {gap['low']:+.4f} to "
         f"{gap['high']:+.4f} ({baseline['controller']['count']} and {baseline['random']['count']} architectures, "
-        f"{baseline['images']:,} images)"
+        f"{baseline['images']:,} validation images)"
     )
 
 

@@ -126,6 +126,6 @@ def _print(result: dict[str, Any]) -> None:
             f"(sd {accuracy['sd']:.4f}), proxy loss {loss['mean']:.4f} (sd {loss['sd']:.4f})"
         )
     click.echo(
-        f"under the weights after {result['epoch']} of {counted(result['epochs'], 'epoch')}, on {result['images']:,} "
+        f"under the weights after {result['epoch']:,} of {counted(result['epochs'], 'epoch')}, on {result['images']:,} "
         "validation images; proxy accuracy is no network's own accuracy"
     )

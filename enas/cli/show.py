@@ -256,7 +256,7 @@ def _unfinished(path: Path) -> tuple[dict[str, Any], list[str]]:
     epochs = folder.planned_epochs(run_config.epochs)
     values: dict[str, Any] = {"kind": kind, "finished": False, "epochs_done": len(records), "epochs": epochs}
     values |= {"resume": go_on, "config": config.to_dict(run_config)}
-    lines = [f"{path} is not finished: {len(records)} of {counted(epochs, 'epoch')}; go on: {go_on}"]
+    lines = [f"{path} is not finished: {len(records):,} of {counted(epochs, 'epoch')}; go on: {go_on}"]
     with reading(path / RECORDS):
         if isinstance(run_config, RetrainConfig):
             values["text"] = run_config.arch

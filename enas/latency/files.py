@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from enas import checkpoint, config, spaces
 from enas.errors import UserError
@@ -81,6 +81,9 @@ def from_json(values: Any) -> Profile:
             raise UserError(f"{name} must be {expected!r}, but got {_short(values.get(name))}")
     machine = _table(values.get("machine"), "machine")
     versions = _table(values.get("versions"), "versions")
+    strange = next((name for name in versions if not _is_line(name)), None)
+    if strange is not None:
+        raise UserError(f"versions must have names of one line of text, but got {_short(strange)}")
     words = {name: _text(machine, name, "machine") for name in ("device", "processor", "precision", "torch", "kernels")}
     for name, known in (("device", DEVICES), ("precision", PRECISIONS)):
         if words[name] not in known:
@@ -88,7 +91,7 @@ def from_json(values: Any) -> Profile:
     calibration = values.get("calibration")
     return Profile(
         machine=Machine(threads=_whole(machine.get("threads"), "machine.threads", MOST_THREADS), **words),
-        versions={str(name)[:LONGEST_TEXT]: _text(versions, name, "versions") for name in versions},
+        versions={name: _text(versions, name, "versions") for name in versions},
         batch_size=_whole(values.get("batch_size"), "batch_size"),
         space=_space(values),
         nodes=_nodes(_list(values.get("nodes"), "nodes", MOST_NODES)),
@@ -156,9 +159,13 @@ def _list(value: Any, where: str, most: int) -> list[Any]:
 
 def _text(values: Mapping[str, Any], name: str, where: str) -> str:
     value = values.get(name)
-    if not isinstance(value, str) or not value.isprintable() or not 0 < len(value) <= LONGEST_TEXT:
+    if not _is_line(value):
         raise UserError(f"{where}.{name} must be one line of text, but got {_short(value)}")
     return value
+
+
+def _is_line(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str) and value.isprintable() and 0 < len(value) <= LONGEST_TEXT
 
 
 def _shape(value: Any, where: str) -> Shape:

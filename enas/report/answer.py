@@ -148,7 +148,7 @@ def _missing(run: Searched) -> dict[str, str]:
 
 def _far(run: Searched) -> str:
     if run.shares_weights:
-        return f"{len(run.of_kind('epoch'))} of {counted(run.epochs, 'epoch')}"
+        return f"{len(run.of_kind('epoch')):,} of {counted(run.epochs, 'epoch')}"
     generations = run.of_kind("generation")
     return f"{generations[-1]['evaluations'] if generations else 0} of {run.config.evaluations} networks"
 
