@@ -1,8 +1,10 @@
-"""Figures as text, with their units."""
+"""Figures and counts as text, with their units, and paths as a shell takes them."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 NONE = "–"  # where there is no figure
@@ -53,6 +55,11 @@ def whole(value: float | None, unit: str = "") -> str:
 def counted(number: int, thing: str) -> str:
     """So many things, in words: thing is the singular."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def in_shell(path: Path) -> str:
+    """A path within a command that the user may copy: quoted where a shell would read it otherwise."""
+    return shlex.quote(str(path))
 
 
 def large(value: float, unit: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +50,20 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     baseline = json.loads((path / "result.json").read_text())["random_baseline"]
     assert "controller minus random" in result.output and f", {baseline['images']} validation images)" in result.output
     return path
+
+
+def test_commands_to_copy_are_quoted_where_a_shell_needs_it(searched: Path, tmp_path: Path) -> None:
+    """Both what a finished run names next and what an error says to do."""
+    run = tmp_path / "a run; of mine"
+    shutil.copytree(searched, run)
+    derived = enas("derive", run, "--epochs", "1", "--output", run / "other")
+    assert derived.exit_code == 0, derived.output
+    shown = next(line for line in derived.output.splitlines() if "enas show" in line)
+    assert shlex.split(shown)[1:] == ["enas", "show", str(run / "other")]
+    (run / "result.json").unlink()
+    result = enas("derive", run)
+    said = result.output[result.output.index("enas search --resume") :]
+    assert result.exit_code == 2 and shlex.split(said) == ["enas", "search", "--resume", str(run)]
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from enas.errors import UserError
 from enas.interrupts import Stopped
 from enas.jobs.auditing import audited
 from enas.jobs.targets import with_shared_weights
+from enas.words import in_shell
 
 NETWORKS = 16  # where the search was not asked for an audit
 
@@ -50,7 +51,9 @@ def audit(
     """
     run_config = with_shared_weights(run, data, data_folder)
     if not (run / "result.json").exists():
-        raise UserError(f"{run} must be a finished search, but it has no result; go on: enas search --resume {run}")
+        raise UserError(
+            f"{run} must be a finished search, but it has no result; go on: enas search --resume {in_shell(run)}"
+        )
     wanted = run_config.audit.networks or NETWORKS if networks is None else networks
     if networks == 0:
         raise UserError("--networks must not be 0: there would be nothing to tell; leave it out or give more")

@@ -19,6 +19,7 @@ from enas.cli.searches import KIND as SEARCHES
 from enas.config import RetrainConfig, SearchConfig
 from enas.errors import UserError
 from enas.export.formats import CHECKS, SUFFIXES
+from enas.words import in_shell
 
 if TYPE_CHECKING:
     from enas.export.files import Exported
@@ -99,19 +100,20 @@ def _way(folder: RunFolder, below: RunFolder) -> str:
     if folder.kind == "retrain":
         if folder.result.exists():
             return "its training is finished, so restore the file or train it again"
-        return f"finish it: enas retrain --resume {folder.path}{space_option(folder.config(RetrainConfig()).space)}"
+        own = space_option(folder.config(RetrainConfig()).space)
+        return f"finish it: enas retrain --resume {in_shell(folder.path)}{own}"
     if folder.kind is None:
         return "check the path"
     own = space_option(folder.config(SearchConfig()).space)
     if folder.steps(SEARCHES) is not None:
         return f"give one of its searches, {folder.path}/seed-..."
     if folder.steps(RUN) is not None:
-        return f"finish it: enas run --resume {folder.path}{own}"
+        return f"finish it: enas run --resume {in_shell(folder.path)}{own}"
     if not folder.result.exists():
-        return f"finish the search first: enas search --resume {folder.path}{own}"
+        return f"finish the search first: enas search --resume {in_shell(folder.path)}{own}"
     if below.kind == "retrain":
-        return f"finish it: enas retrain --resume {below.path}{own}"
-    return f"train it first: enas retrain {folder.path}{own}"
+        return f"finish it: enas retrain --resume {in_shell(below.path)}{own}"
+    return f"train it first: enas retrain {in_shell(folder.path)}{own}"
 
 
 def _stem(output: Path | None, formats: tuple[str, ...], model: Path) -> Path:

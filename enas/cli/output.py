@@ -12,7 +12,7 @@ import click
 from enas.config import CustomOptions, SpaceOptions
 from enas.jobs.lines import reading
 from enas.jobs.targets import read_result
-from enas.words import best_of_many, duration, failed_finalists, finalist_training
+from enas.words import best_of_many, duration, failed_finalists, finalist_training, in_shell
 
 CLASSES = 10  # that are named of many
 UNBALANCED = 1.5  # from this ratio of the largest class to the smallest on the mean over classes is told too
@@ -22,9 +22,9 @@ def print_search_result(path: Path, result: dict[str, Any]) -> None:
     print_found(path, result)
     click.echo(f"result        {path / 'result.json'}")
     own = own_space(result)
-    click.echo(f"next          enas show {path}{own}")
+    click.echo(f"next          enas show {in_shell(path)}{own}")
     images = " --data NAME|DIR" if result["evaluator"] == "table" else ""
-    click.echo(f"              enas retrain {path}{images}{own}")
+    click.echo(f"              enas retrain {in_shell(path)}{images}{own}")
 
 
 def own_space(result: dict[str, Any]) -> str:
@@ -147,9 +147,9 @@ def print_retrain_result(path: Path, result: dict[str, Any]) -> None:
         click.echo(f"time          {duration(result['elapsed_s'])}")
         click.echo(f"result        {path / 'result.json'}, {path / 'model.safetensors'}")
         own = own_space(result)
-        click.echo(f"next          enas show {path}{own}")
-        click.echo(f"              enas evaluate {path / 'model.safetensors'} --data NAME|DIR{own}")
-        click.echo(f"              enas export {path} --to {_exported_as(path) if own else 'python'}{own}")
+        click.echo(f"next          enas show {in_shell(path)}{own}")
+        click.echo(f"              enas evaluate {in_shell(path / 'model.safetensors')} --data NAME|DIR{own}")
+        click.echo(f"              enas export {in_shell(path)} --to {_exported_as(path) if own else 'python'}{own}")
 
 
 def _exported_as(path: Path) -> str:

@@ -14,6 +14,7 @@ from enas.config import PRESETS, SEARCHABLE, CustomOptions, DataConfig, RunConfi
 from enas.errors import UserError
 from enas.jobs.targets import existing, read_result
 from enas.spaces import SearchSpace, source
+from enas.words import in_shell
 
 if TYPE_CHECKING:
     from enas.graph import Graph
@@ -174,7 +175,7 @@ def _print(made: Profile, output: Path) -> None:
         f"calibration   {slope:.3f} x the sum of the nodes + {intercept:.3f} ms, from {len(times)} networks of "
         f"{min(times):.3g} to {max(times):.3g} ms, with a median error of {median(prediction_errors(made)):.1%} on them"
     )
-    click.echo(f"next          enas show ARCH|RUN --profile {output}")
+    click.echo(f"next          enas show ARCH|RUN --profile {in_shell(output)}")
 
 
 def costs(graph: Graph, path: Path | None, batch_size: int | None) -> tuple[dict[str, Any], list[str]]:

@@ -22,6 +22,7 @@ from enas.jobs.lines import reading
 from enas.jobs.targets import Config, read_result
 from enas.report.what import Searched, Several, Trained
 from enas.spaces import source
+from enas.words import in_shell
 
 if TYPE_CHECKING:
     from enas.runs import RunFolder
@@ -100,7 +101,7 @@ def _search(path: Path) -> Searched:
         config=run_config,
         records=folder.records(),
         result=None if found is None else found.values,
-        resume=f"enas {'search' if steps is None else 'run'} --resume {path}{space_option(run_config.space)}",
+        resume=f"enas {'search' if steps is None else 'run'} --resume {in_shell(path)}{space_option(run_config.space)}",
         epochs=folder.planned_epochs(run_config.epochs),
         repeat=again,
         space=None if found is None else found.space,
@@ -130,7 +131,7 @@ def _training(path: Path, name: str) -> Trained:
         config=run_config,
         records=[record for record in folder.records() if record["kind"] == "retrain"],
         result=None if found is None else found.values,
-        resume=f"enas retrain --resume {path}{space_option(run_config.space)}",
+        resume=f"enas retrain --resume {in_shell(path)}{space_option(run_config.space)}",
         repeat=repeat.of_training(run_config),
         space=None if found is None else found.space,
         arch=None if found is None else found.arch,
@@ -154,7 +155,7 @@ def _several(path: Path, output: Path) -> Several:
         result=result,
         searches={below.name: _search(below) for below in begun},
         planned=seeds,
-        resume=f"enas search --resume {path}{space_option(run_config.space)}",
+        resume=f"enas search --resume {in_shell(path)}{space_option(run_config.space)}",
         repeat=repeat.of_search(run_config, seeds),
         links={
             below.name: quote(os.fsencode(os.path.relpath(below / NAME, output.parent)))

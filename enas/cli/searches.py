@@ -19,7 +19,7 @@ from enas.jobs.doing import begun, check_images, work
 from enas.jobs.lines import reading
 from enas.jobs.targets import start
 from enas.jobs.training import searching
-from enas.words import duration
+from enas.words import duration, in_shell
 
 KIND = "searches"
 SHORT = {  # what a search's own line says, and in what words
@@ -116,7 +116,7 @@ def _show_finished(path: Path, values: dict[str, Any]) -> None:
         _show_table(values)
         click.echo(f"time          {duration(values['elapsed_s'])} in all")
         click.echo(f"result        {path}")
-        click.echo(f"next          enas retrain {path.parent / values['runs'][0]['folder']}")
+        click.echo(f"next          enas retrain {in_shell(path.parent / values['runs'][0]['folder'])}")
 
 
 def _unfinished(path: Path, seeds: int) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def _unfinished(path: Path, seeds: int) -> dict[str, Any]:
 
 
 def _show_unfinished(path: Path, values: dict[str, Any]) -> None:
-    click.echo(f"{path} is not finished; go on: enas search --resume {path}")
+    click.echo(f"{path} is not finished; go on: enas search --resume {in_shell(path)}")
     for run in values["runs"]:
         far = "not begun" if run["planned"] is None else f"{run['done']} of {run['planned']} {values['unit']}"
         click.echo(f"  seed {run['seed']}: {'finished' if run['finished'] else far}")

@@ -19,7 +19,7 @@ from enas.errors import UserError
 from enas.jobs.lines import reading
 from enas.jobs.targets import Result, existing, read_result
 from enas.spaces import Architecture, SearchSpace
-from enas.words import counted, finalist_training
+from enas.words import counted, finalist_training, in_shell
 
 
 @click.command()
@@ -173,7 +173,7 @@ def _check_run(path: Path, for_architectures: dict[str, int | None]) -> None:
     if path.is_file() and path.suffix != ".json":
         raise UserError(
             f"show reads a run folder, its result.json or an architecture, but {path} is another file; "
-            f"try: enas show {path.parent}"
+            f"try: enas show {in_shell(path.parent)}"
         )
     for option, value in for_architectures.items():
         if value is not None:
@@ -249,7 +249,7 @@ def _unfinished(path: Path) -> tuple[dict[str, Any], list[str]]:
     retraining = folder.kind == "retrain"
     run_config = folder.config(RetrainConfig()) if retraining else folder.config(SearchConfig())
     kind = "retrain" if isinstance(run_config, RetrainConfig) else "search"
-    records, go_on = folder.records(), f"enas {kind} --resume {path}{space_option(run_config.space)}"
+    records, go_on = folder.records(), f"enas {kind} --resume {in_shell(path)}{space_option(run_config.space)}"
     if isinstance(run_config, SearchConfig) and run_config.evaluator != "shared-weights":
         return _unfinished_generations(path, run_config, records, go_on)
     records = [record for record in records if record["kind"] == ("retrain" if retraining else "epoch")]

@@ -16,6 +16,7 @@ from enas.errors import UserError
 from enas.interrupts import Stopped, Terminated
 from enas.jobs.auditing import audit_is_due
 from enas.jobs.targets import Config
+from enas.words import in_shell
 
 
 def resumed(default: Config, path: Path, fields: Mapping[str, Any], others: Iterable[Any]) -> Config:
@@ -51,7 +52,7 @@ def interruptible(path: Path, last: Path | None = None) -> Iterator[None]:
     except (Stopped, KeyboardInterrupt) as error:
         text, code = heard(error)
         if RunFolder(last or path).result.exists() and not audit_is_due(path):
-            click.echo(f"{text}, but {path} is finished; see enas show {last or path}", err=True)
+            click.echo(f"{text}, but {path} is finished; see enas show {in_shell(last or path)}", err=True)
         elif not RunFolder(path).begun:
             click.echo(f"{text}: no run was begun in {path}; start again", err=True)
         else:

@@ -21,7 +21,7 @@ from enas.jobs.doing import begun, work
 from enas.jobs.lines import reading
 from enas.jobs.targets import read_result
 from enas.jobs.training import searching
-from enas.words import duration
+from enas.words import duration, in_shell
 
 FRONTS = "fronts.svg"
 
@@ -71,7 +71,7 @@ def sweep(path: Path, text: str, derived: Callable[[str], SearchConfig]) -> None
             results[folder.name] = with_audit(folder, found)
     except (Stopped, KeyboardInterrupt) as error:
         words, code = heard(error)
-        click.echo(f"{words}: go on with the same command and --output {path}", err=True)
+        click.echo(f"{words}: go on with the same command and --output {in_shell(path)}", err=True)
         sys.exit(code)
     _print(path, cost, limits, results)
 
@@ -110,4 +110,4 @@ def _print(path: Path, cost: str, limits: Sequence[str], results: Mapping[str, d
     print_table(rows)
     click.echo(f"fronts        {path / FRONTS}")
     for name, result in results.items():
-        click.echo(f"next          enas retrain {path / name}{own_space(result)}")
+        click.echo(f"next          enas retrain {in_shell(path / name)}{own_space(result)}")

@@ -13,6 +13,7 @@ from enas.config import COSTS, LIMIT, OF_FINALISTS, PRESETS, TARGET, SearchConfi
 from enas.errors import UserError
 from enas.jobs.settings import check_compared, check_heeded, costs_of_retrained
 from enas.jobs.targets import recipe, with_shared_weights
+from enas.words import in_shell
 
 # What a search with trained weights does nothing with, by the beginning of the setting's path; the exceptions.
 UNHEEDED = ("budget", "evaluator", "weights.")
@@ -36,7 +37,9 @@ def derived_from(
     """
     found = with_shared_weights(run, data, data_folder)
     if not (run / "result.json").exists():
-        raise UserError(f"{run} must be a finished search, but it has no result; go on: enas search --resume {run}")
+        raise UserError(
+            f"{run} must be a finished search, but it has no result; go on: enas search --resume {in_shell(run)}"
+        )
     for path, words in typed.items():
         if path.startswith(UNHEEDED) and path not in HEEDED:
             raise UserError(f"{words} must be left out: the shared weights of {run} are trained, and it does nothing")

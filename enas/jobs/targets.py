@@ -15,6 +15,7 @@ from enas.config import PRESETS, CustomOptions, RetrainConfig, SearchConfig
 from enas.errors import UserError
 from enas.jobs.lines import precision
 from enas.spaces import Architecture, SearchSpace, source
+from enas.words import in_shell
 
 if TYPE_CHECKING:
     from enas.data import DataSet
@@ -40,7 +41,8 @@ def retrain_base(target: str | None, reference: str | None, preset: str | None) 
         if path.is_dir() and not result_path.exists():
             RunFolder(path).config(SearchConfig())  # says so where it is no run at all
             raise UserError(
-                f"{path} must be a finished search, but it has no {RESULT}; finish it: enas search --resume {path}"
+                f"{path} must be a finished search, but it has no {RESULT}; finish it: enas search --resume "
+                f"{in_shell(path)}"
             )
         result = read_result(result_path)
         run_config, found = result.config, spaces.to_text(result.space, result.arch)
