@@ -264,11 +264,13 @@ def test_search_and_retrain_an_image_folder(tmp_path: Path) -> None:
         (["--lr-max", "0.0001"], "the lowest learning rate must not be above"),
     ],
 )
-def test_bad_options(arguments: list[str], match: str, tmp_path: Path) -> None:
-    before = sorted(os.listdir())
+def test_bad_options(arguments: list[str], match: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = tmp_path / "here"  # a folder that no other test writes into
+    here.mkdir()
+    monkeypatch.chdir(here)
     result = enas("search", *(["--output", str(tmp_path / "run")] if "--resume" not in arguments else []), *arguments)
     assert result.exit_code == 2 and match in result.output and "Traceback" not in result.output
-    assert sorted(os.listdir()) == before
+    assert os.listdir() == []
     assert not (tmp_path / "run" / "config.json").exists(), "nothing may be left behind that looks like a run"
 
 

@@ -199,7 +199,7 @@ def test_the_code_is_formatted(tmp_path: Path) -> None:
     classes = tuple(f"{'long ' * 9}{i}" for i in range(5))
     (tmp_path / "long.py").write_text(module_source(space.graph(arch), facts(space, arch, classes=classes)))
     ruff = [sys.executable, "-m", "ruff"]
-    width = ["--isolated", "--line-length", str(WIDTH)]
+    width = ["--isolated", "--no-cache", "--line-length", str(WIDTH)]
     for command in (["format", "--check", *width], ["check", *width, "--select", "E,F,I,UP,B"]):
         done = subprocess.run([*ruff, *command, str(tmp_path)], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout
