@@ -1,4 +1,5 @@
-"""Choosing the final architecture, by code: sample many, score all on the same images, train the best few.
+"""Choosing the final architecture, by code: sample many, score all on the same images, train the best few, and then
+perhaps the best neighbours of the best.
 
 Beside the policy's architectures stand as many uniform ones: a search says how far it got from chance.
 """
@@ -29,7 +30,7 @@ from enas.zero_cost import untrained, vote
 
 SCORED_TOGETHER = 8  # architectures between two chances to save
 EFFECTS_TOGETHER = 64  # the same on fewer images
-KEPT = ("effects", "untrained")  # of what was found out to choose: an audit asks again
+KEPT = ("scores", "effects", "untrained")  # of what was found out to choose: an audit or a further round asks again
 
 
 def derive(state: Search) -> Iterator[Record]:
@@ -39,7 +40,11 @@ def derive(state: Search) -> Iterator[Record]:
         state.advance(scored)
         state.save()
         yield scored
-    yield from finalists.train(state)
+    for number in range(1, state.config.derive.rounds + 1):
+        if state.derived["finalists"][-1].get("round", 1) < number:
+            _choose_near(state, number)
+            state.save()
+        yield from finalists.train(state, number)
     checkpoint.write_json(state.folder.result, _result(state))
 
 
@@ -63,7 +68,7 @@ def _choose(state: Search) -> DeriveRecord:
     best = scores.ranked(networks.values())[: settings.finalists]
     gap = difference(by_policy, by_random)
     state.derived = {
-        **{name: found for name, found in state.derived.items() if name in KEPT},  # for an audit
+        **{name: found for name, found in state.derived.items() if name in KEPT},
         "criterion": scores.criterion,
         "finalists": [scores.row(i) for i in best],
         "archive": scores.archive(range(len(policy), len(policy) + len(random))),
@@ -83,6 +88,20 @@ def _choose(state: Search) -> DeriveRecord:
         flops=state.flops,
         elapsed_s=state.elapsed_s,
     )
+
+
+def _choose_near(state: Search, number: int) -> None:
+    """Add the finalists of a further round, and all that was scored for them. What they are ranked by is asked of them
+    among all that were scored before; of those before nothing changes."""
+    known, near = state.derived["archive"], finalists.neighbours(state)
+    scored = [spaces.parse(state.space, row["text"]) for row in known]
+    everyone = list(dict.fromkeys([*scored, *near]))
+    found = _score(state, everyone)
+    scores = ProxyScores(state, everyone, found, criteria(state, everyone, found))
+    candidates = set(near)
+    best = scores.ranked(i for i, arch in enumerate(everyone) if arch in candidates)[: state.config.derive.finalists]
+    state.derived["finalists"] += [{**scores.row(i), "round": number} for i in best]
+    state.derived["archive"] += scores.archive(range(0))[len(known) :]
 
 
 def _distinct(state: Search, archs: list[Architecture]) -> int:

@@ -14,6 +14,10 @@ course, after the same images. In return no epoch is spent on anything else than
 who goes on comes to the very accuracy that it would have had without halving. With a course of its own for each rung
 they would be judged with an annealed rate, and then be heated up again, to another end. `derive.halving_first` keeps
 the first look from coming too early.
+
+There may be further rounds (`derive.finalist_rounds`). The first finalists are the best of those that were sampled, and
+what is better is mostly near them: local search is hard to beat in spaces like these (White et al. 2021, "Exploring the
+Loss Landscape in Neural Architecture Search"). Here the shared weights choose which neighbours are worth a training.
 """
 
 from __future__ import annotations
@@ -23,33 +27,37 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from enas import halving, spaces
+from enas import halving, searchers, spaces
 from enas.config import FINALISTS_SIZE, DeriveConfig, SgdConfig, StandaloneConfig, WeightsConfig
 from enas.cost import cost
 from enas.data import DataSet, ImageSet
-from enas.graph import Graph
+from enas.graph import Graph, signature
 from enas.network import inherit
 from enas.phases import Search
 from enas.plan import TRAINING_COST, Work
 from enas.records import FinalistRecord
 from enas.runtime import Runtime, derived_seed
 from enas.seen import Seen, resized
+from enas.spaces import Architecture
 from enas.standalone import OutOfMemory, Standalone
 from enas.supernet import Supernet
 from enas.training import UNLIMITED
 
+PARENTS = 5  # the best finalists, whose neighbours a further round tries: which is the very best is not certain
+TRIES = 20  # draws of a neighbour for each one that is wanted: many are there already, or beyond a limit
 NO_FIGURES: dict[str, float | None] = {"standalone_accuracy": None, "training_loss": None}  # not trained, or failed
 
 
-def train(state: Search) -> Iterator[FinalistRecord]:
-    """Train the finalists in `state.derived` from rung to rung; continues where they stand. Yields each at each rung.
+def train(state: Search, number: int = 1) -> Iterator[FinalistRecord]:
+    """Train the finalists in `state.derived` of a round, counted from 1, from rung to rung; continues where they stand.
+    Yields each at each rung.
 
     A finalist's `rungs` say after how many epochs it had which accuracy and training loss; its `standalone_accuracy`
     and `training_loss` are the last of them: None without training, and where it failed.
     """
     derive, finalists = state.config.derive, state.derived["finalists"]
     images = state.seen_by_finalists() if derive.finalist_epochs else state.seen
-    going_on = list(range(len(finalists)))
+    going_on = [place for place, finalist in enumerate(finalists) if finalist.get("round", 1) == number]
     for rung, until in enumerate(derive.rungs):
         for place in going_on:
             finalist = finalists[place]
@@ -99,6 +107,28 @@ def standing(
     if value is None:
         return -1.0, -math.inf, finalist[criterion]
     return finalist["rungs"][-1]["epochs"], value, finalist[criterion]
+
+
+def neighbours(state: Search) -> list[Architecture]:
+    """What finalists of a further round are chosen from: different networks that no finalist is, one or two changes
+    away from one of the best so far; `derive.samples`, or fewer where there are not so many."""
+    derive, rows = state.config.derive, state.derived["finalists"]
+    by = state.derived["criterion"], derive.finalist_criterion
+    best = sorted(rows, key=lambda row: standing(row, *by), reverse=True)[:PARENTS]
+    parents, known = ([spaces.from_json(row["arch"]) for row in some] for some in (best, rows))
+    taken = {signature(state.evaluator.graph(arch)) for arch in known}
+    draws = state.draws(f"neighbours of {len(rows)} finalists")
+    found: dict[str, Architecture] = {}
+    for _ in range(TRIES * derive.samples):
+        if len(found) == derive.samples:
+            break
+        arch = parents[searchers.below(len(parents), draws)]
+        for _ in range(1 + searchers.below(2, draws)):
+            arch = searchers.mutated(state.space, arch, draws)
+        network = signature(state.evaluator.graph(arch))
+        if network not in taken and spaces.allows(state.space, arch):
+            found.setdefault(network, arch)
+    return list(found.values())
 
 
 def recipe(weights: WeightsConfig, derive: DeriveConfig) -> StandaloneConfig:

@@ -140,22 +140,25 @@ def epochs_work(config: SearchConfig, first: int, end: int, images: Images) -> W
 def derive_work(config: SearchConfig, images: Images) -> Work:
     """Scoring many architectures and training the finalists, as planned: it is less where architectures repeat."""
     derive = config.derive
-    scoring = (derive.samples + derive.random) * images.validation
+    architectures = derive.rounds * derive.samples + derive.random
+    scoring = architectures * images.validation
     if derive.criterion == "effects":
         scoring += derive.effects_from * min(derive.effects_images, images.validation)
         scoring += derive.finalists * images.validation
     if derive.criterion == "vote":
-        scoring += (derive.samples + derive.random) * untrained_images(images.train)
+        scoring += architectures * untrained_images(images.train)
     return Work(0, scoring) + finalists_work(derive, images)
 
 
 def finalists_work(derive: DeriveConfig, images: Images) -> Work:
-    """Training the finalists, and scoring each at the end of each of its rungs: less where some fail."""
+    """Training the finalists, and scoring each at the end of each of its rungs: less where some fail, or where a
+    further round finds fewer."""
     if derive.finalist_epochs == 0:
         return Work()
     counts = halving.counts(derive.finalists, derive.rungs, derive.halving_eta)
     epochs = sum(count * span for count, span in zip(counts, halving.spans(derive.rungs), strict=True))
-    return Work(epochs * images.train, sum(counts) * images.validation) * images.finalist
+    one_round = Work(epochs * images.train, sum(counts) * images.validation)
+    return one_round * (derive.rounds * images.finalist)
 
 
 def total_work(config: SearchConfig, images: Images) -> Work:

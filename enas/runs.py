@@ -27,7 +27,11 @@ FREE_BYTES = 64 * 2**20  # what a run may need before anybody notices a full dis
 NEWER: dict[str, dict[str, Any]] = {
     "weights": dict(image_size=None, ema_decay=0.0, distillation=0.0, shrinks=0, splits=0, split_after=0.5),
     "derive": dict(
-        finalist_criterion="accuracy", finalist_image_size=None, finalist_batch_size=None, finalist_lr_max=None
+        finalist_criterion="accuracy",
+        finalist_image_size=None,
+        finalist_batch_size=None,
+        finalist_lr_max=None,
+        finalist_rounds=1,
     ),
 }
 MOST_NAMED = 8  # runs in a message

@@ -119,6 +119,8 @@ def finalist_training(derive: Mapping[str, Any]) -> str:
     """
     size, criterion = derive.get("finalist_image_size"), derive.get("finalist_criterion", "accuracy")
     on = "" if size is None else f" on {size}x{size} pixels"
+    rounds = derive.get("finalist_rounds", 1)
+    on += f" in {rounds} rounds" if rounds > 1 else ""
     return on + ("" if criterion == "accuracy" else ", compared by training loss")
 
 

@@ -16,6 +16,7 @@ OF_FINALISTS = (
     "finalist_image_size",
     "finalist_batch_size",
     "finalist_lr_max",
+    "finalist_rounds",
 )
 LEAST_AUDITED = 10  # networks below which the interval of a rank correlation says nothing
 
@@ -54,6 +55,13 @@ class DeriveConfig(Checked):
     finalist_lr_max: float | None = setting(
         None, "highest learning rate of that training (default: that of the shared weights)", above=0
     )
+    finalist_rounds: int = setting(
+        1,
+        "rounds of finalists: those of each further round are the best of as many samples again, networks that differ "
+        "in one or two choices from one of the five finalists that are best so far; the best of all rounds wins",
+        low=1,
+        high=1000,
+    )
     halving_eta: int = setting(
         0,
         "successive halving: at each of some epochs only one in so many finalists goes on, the others are judged by "
@@ -81,6 +89,11 @@ class DeriveConfig(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         halving.check_eta(self.halving_eta, "finalist")
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of finalists: without training there is nothing to go on from."""
+        return self.finalist_rounds if self.finalist_epochs else 1
 
     @property
     def rungs(self) -> tuple[int, ...]:

@@ -33,6 +33,7 @@ from enas.words import (
 SCORES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "standalone_accuracy": ("validation accuracy, own training", percent),
     "training_loss": ("training loss", number),
+    "round": ("round", lambda number: whole(number or 1)),
     "rungs": ("after epochs", lambda rungs: whole(rungs[-1]["epochs"] if rungs else None)),
     "accuracy": ("validation accuracy", percent),
     "true_accuracy": ("true test accuracy", percent),
