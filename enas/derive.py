@@ -40,11 +40,11 @@ def derive(state: Search) -> Iterator[Record]:
         state.advance(scored)
         state.save()
         yield scored
-    for number in range(1, state.config.derive.rounds + 1):
-        if state.derived["finalists"][-1].get("round", 1) < number:
-            _choose_near(state, number)
-            state.save()
-        yield from finalists.train(state, number)
+    yield from finalists.train(state)
+    for number in range(finalists.last_round(state) + 1, state.config.derive.rounds + 1):
+        _choose_near(state, number)
+        state.save()
+        yield from finalists.train(state)
     checkpoint.write_json(state.folder.result, _result(state))
 
 

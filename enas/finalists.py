@@ -48,8 +48,8 @@ TRIES = 20  # draws of a neighbour for each one that is wanted: many are there a
 NO_FIGURES: dict[str, float | None] = {"standalone_accuracy": None, "training_loss": None}  # not trained, or failed
 
 
-def train(state: Search, number: int = 1) -> Iterator[FinalistRecord]:
-    """Train the finalists in `state.derived` of a round, counted from 1, from rung to rung; continues where they stand.
+def train(state: Search) -> Iterator[FinalistRecord]:
+    """Train the finalists in `state.derived`, those of the last round, from rung to rung; continues where they stand.
     Yields each at each rung.
 
     A finalist's `rungs` say after how many epochs it had which accuracy and training loss; its `standalone_accuracy`
@@ -57,6 +57,7 @@ def train(state: Search, number: int = 1) -> Iterator[FinalistRecord]:
     """
     derive, finalists = state.config.derive, state.derived["finalists"]
     images = state.seen_by_finalists() if derive.finalist_epochs else state.seen
+    number = last_round(state)
     going_on = [place for place, finalist in enumerate(finalists) if finalist.get("round", 1) == number]
     for rung, until in enumerate(derive.rungs):
         for place in going_on:
@@ -107,6 +108,11 @@ def standing(
     if value is None:
         return -1.0, -math.inf, finalist[criterion]
     return finalist["rungs"][-1]["epochs"], value, finalist[criterion]
+
+
+def last_round(state: Search) -> int:
+    """The number of the round that the last finalists are of, from 1, where nothing says so."""
+    return int(state.derived["finalists"][-1].get("round", 1))
 
 
 def neighbours(state: Search) -> list[Architecture]:

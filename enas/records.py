@@ -90,7 +90,7 @@ class FinalistRecord:
     """One of the best architectures, trained on its own for a short time, or to one rung of successive halving."""
 
     kind: ClassVar[str] = "finalist"
-    rank: int  # by proxy, from 1
+    rank: int  # by proxy, from 1; those of a further round follow the ones before
     arch: str
     proxy_accuracy: float
     rung: int  # from 0

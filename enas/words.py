@@ -119,9 +119,14 @@ def finalist_training(derive: Mapping[str, Any]) -> str:
     """
     size, criterion = derive.get("finalist_image_size"), derive.get("finalist_criterion", "accuracy")
     on = "" if size is None else f" on {size}x{size} pixels"
-    rounds = derive.get("finalist_rounds", 1)
-    on += f" in {rounds} rounds" if rounds > 1 else ""
     return on + ("" if criterion == "accuracy" else ", compared by training loss")
+
+
+def finalist_rounds(derive: Mapping[str, Any]) -> str:
+    """In how many rounds finalists were chosen, in words that go on a sentence, where there were several; else nothing.
+    derive: as above."""
+    rounds = derive.get("finalist_rounds", 1)
+    return f" in {rounds} rounds" if rounds > 1 else ""
 
 
 def failed_finalists(finalists: Sequence[Mapping[str, Any]]) -> str:

@@ -416,6 +416,7 @@ def test_a_run_of_an_earlier_version_goes_on(digits: DataSet, tmp_path: Path, un
         (["derive.finalist_epochs=0", "derive.finalist_image_size=8"], "or leave derive.finalist_image_size out"),
         (["derive.finalist_epochs=0", "derive.finalist_batch_size=8"], "or leave derive.finalist_batch_size out"),
         (["derive.finalist_epochs=0", "derive.finalist_lr_max=0.2"], "or leave derive.finalist_lr_max out"),
+        (["derive.finalist_epochs=0", "derive.finalist_rounds=2"], "or leave derive.finalist_rounds out"),
         (["derive.finalist_lr_max=1e-9"], "must not be below weights.lr_min, where that training ends"),
         (
             ["derive.finalist_criterion=loss"],

@@ -19,7 +19,7 @@ from enas.errors import UserError
 from enas.jobs.lines import reading
 from enas.jobs.targets import Result, existing, read_result
 from enas.spaces import Architecture, SearchSpace
-from enas.words import counted, finalist_training, in_shell
+from enas.words import counted, finalist_rounds, finalist_training, in_shell
 
 
 @click.command()
@@ -215,7 +215,8 @@ def _scores(values: dict[str, Any]) -> list[str]:
     lines = []
     if "test_accuracy" in values:
         lines.append(f"test accuracy {values['test_accuracy']:.4f}")
-    how = finalist_training(values.get("config", {}).get("derive", {}))
+    derive = values.get("config", {}).get("derive", {})
+    how = finalist_rounds(derive) + finalist_training(derive)
     if how and any(finalist.get("rungs") for finalist in values.get("finalists", ())):
         lines.append(f"finalists: trained{how}")
     for finalist in values.get("finalists", ()):

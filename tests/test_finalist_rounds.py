@@ -1,0 +1,171 @@
+"""Further rounds of finalists: the best neighbours of the best ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from enas import checkpoint, finalists, runtime, spaces
+from enas.budget import describe
+from enas.cli import main
+from enas.config import DeriveConfig, SearchConfig
+from enas.data import DataSet, load, training_images
+from enas.finalists import standing
+from enas.graph import signature
+from enas.interrupts import Stopped
+from enas.phases import Search
+from enas.plan import Images, Work, derive_work, finalists_work
+from enas.runs import RunFolder
+from enas.searching import search
+from enas.spaces import Architecture
+from tests.test_finalists import FOUR, HALVED
+from tests.test_interrupts import ask, searching, sessions
+from tests.test_search import assert_same_run, comparable, run, tiny
+
+TWO = "derive.finalist_rounds=2"
+SAMPLES = 10
+
+
+@pytest.fixture(scope="module")
+def digits() -> DataSet:
+    return load(tiny().data, torch.device("cpu"))
+
+
+def two_rounds(*more: str) -> SearchConfig:
+    return tiny(*HALVED, f"derive.samples={SAMPLES}", TWO, *more)
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory, digits: DataSet) -> RunFolder:
+    config = tiny(*HALVED, f"derive.samples={SAMPLES}")
+    return run(tmp_path_factory.mktemp("once") / "run", digits, config)
+
+
+@pytest.fixture(scope="module")
+def twice(tmp_path_factory: pytest.TempPathFactory, digits: DataSet) -> RunFolder:
+    return run(tmp_path_factory.mktemp("twice") / "run", digits, two_rounds())
+
+
+def result(folder: RunFolder) -> dict[str, Any]:
+    found: dict[str, Any] = checkpoint.read_json(folder.result)
+    return found
+
+
+def of_round(folder: RunFolder, number: int) -> list[dict[str, Any]]:
+    """That round's finalists, in the order in which they became that."""
+    by_text = {row["text"]: row for row in result(folder)["finalists"]}
+    texts = list(dict.fromkeys(record["arch"] for record in folder.records() if record["kind"] == "finalist"))
+    return [by_text[text] for text in texts if by_text[text].get("round", 1) == number]
+
+
+def distance(a: Architecture, b: Architecture) -> int:
+    return sum(x != y for x, y in zip(a.choices, b.choices, strict=True))
+
+
+def test_the_first_round_is_as_without_a_second(once: RunFolder, twice: RunFolder) -> None:
+    assert of_round(twice, 1) == of_round(once, 1) and len(of_round(twice, 2)) == 4
+    scored = len(result(once)["archive"])
+    assert result(twice)["archive"][:scored] == result(once)["archive"]
+    assert comparable(result(twice)["random_baseline"]) == comparable(result(once)["random_baseline"])
+
+
+def test_the_second_round_is_near_the_best_of_the_first(twice: RunFolder, digits: DataSet) -> None:
+    state = Search(two_rounds(), digits, twice, runtime.start(two_rounds()))
+    by_proxy, by = of_round(twice, 1), ("reward", "accuracy")
+    parents = sorted(by_proxy, key=lambda row: standing(row, *by), reverse=True)[: finalists.PARENTS]
+    archs = {row["text"]: spaces.from_json(row["arch"]) for row in result(twice)["finalists"]}
+    networks = {signature(state.space.graph(arch)) for arch in archs.values()}
+    assert len(networks) == 8  # none is another finalist's network
+    for row in of_round(twice, 2):
+        assert min(distance(archs[row["text"]], archs[parent["text"]]) for parent in parents) in (1, 2)
+    # they are the best of those that were scored for them, which the archive has
+    near = result(twice)["archive"][-SAMPLES:]
+    assert not any(row["random"] for row in near)
+    rewards = sorted((row["reward"] for row in near), reverse=True)
+    assert [row["reward"] for row in of_round(twice, 2)] == rewards[:4]
+
+
+def test_the_best_of_all_rounds_wins(twice: RunFolder) -> None:
+    """Whichever round it is of; each has its own halving."""
+    found = result(twice)
+    ordered = sorted(found["finalists"], key=lambda row: standing(row, "reward"), reverse=True)
+    assert [row["text"] for row in ordered] == [row["text"] for row in found["finalists"]]
+    assert found["text"] == ordered[0]["text"]
+    for number in (1, 2):
+        assert sorted(len(row["rungs"]) for row in of_round(twice, number)) == [1, 1, 2, 3]
+
+
+def test_proxies_of_the_second_round_are_the_shared_weights(twice: RunFolder, digits: DataSet) -> None:
+    state = Search(two_rounds(), digits, twice, runtime.start(two_rounds()))
+    state.read_checkpoint()
+    rows = of_round(twice, 2)
+    scores = state.evaluator.score([spaces.from_json(row["arch"]) for row in rows], state.validation_batches())
+    assert scores.accuracy.tolist() == [row["proxy_accuracy"] for row in rows]
+
+
+def test_stopped_at_every_step(twice: RunFolder, digits: DataSet, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    steps = 2 * 2 * (4 * 1 + 2 * 1 + 1 * 2)
+    assert sessions(folder, two_rounds(), searching(two_rounds(), digits), ask, Stopped) >= steps
+    assert_same_run(folder, twice)
+    ours, theirs = checkpoint.load(folder.checkpoint), checkpoint.load(twice.checkpoint)
+    assert ours["macs"] == theirs["macs"] and ours["done"] == theirs["done"]
+    assert ours["finalists"] == theirs["finalists"] == {}
+
+
+def test_all_work_is_planned(twice: RunFolder, digits: DataSet, tmp_path: Path) -> None:
+    derive, images = two_rounds().derive, Images(training_images(898, 300), 299)
+    one_round = DeriveConfig(finalists=4, finalist_epochs=4, halving_eta=2, halving_first=1)
+    assert finalists_work(derive, images) == finalists_work(one_round, images) * 2
+    scoring = Work(scoring=(2 * SAMPLES + derive.random) * 299)
+    assert derive_work(two_rounds(), images) == scoring + finalists_work(derive, images)
+    folder, heard, began = RunFolder(tmp_path / "run"), [], 0
+    folder.create(two_rounds())
+    for record in search(two_rounds(), digits, folder, runtime.start(two_rounds()), heard.append):
+        began = sum(heard) if record.kind == "derive" else began
+    assert sum(heard) - began == (Work(scoring=SAMPLES * 299) + finalists_work(derive, images)).units
+
+
+def test_limits_hold_in_all_rounds(digits: DataSet, tmp_path: Path) -> None:
+    config = two_rounds("objective.limit_params=2500")
+    found = result(run(tmp_path / "run", digits, config))
+    assert {row["round"] for row in found["finalists"] if "round" in row} == {2}
+    assert max(row["costs"]["params"] for row in found["archive"]) <= 2500
+
+
+def test_rounds_end_with_the_space(digits: DataSet, tmp_path: Path) -> None:
+    """Of one layer there are six networks: four finalists, two more, and a third round without any."""
+    config = two_rounds("space.layers=1", "derive.finalist_rounds=4", "derive.samples=60")
+    folder = run(tmp_path / "run", digits, config)
+    rounds = [row.get("round", 1) for row in result(folder)["finalists"]]
+    assert sorted(rounds) == [1, 1, 1, 1, 2, 2] and len(result(folder)["archive"]) == 6
+
+
+@pytest.mark.parametrize("criterion", ["vote", "effects"])
+def test_what_decides_is_asked_of_neighbours_too(digits: DataSet, tmp_path: Path, criterion: str) -> None:
+    few = ("derive.finalist_epochs=1", "derive.samples=6", "derive.effects_from=20", "derive.effects_images=50")
+    folder = run(tmp_path / "run", digits, tiny(*FOUR, *few, f"derive.criterion={criterion}", TWO))
+    rows = of_round(folder, 2)
+    values = [row[criterion] for row in rows]
+    assert values == sorted(values, reverse=True) and len(values) == 4
+    untrained = checkpoint.load(folder.checkpoint)["derived"].get("untrained", {})
+    assert set(untrained) == ({row["text"] for row in result(folder)["archive"]} if criterion == "vote" else set())
+
+
+def test_in_words(twice: RunFolder, once: RunFolder, tmp_path: Path) -> None:
+    assert "4 finalists in each of 2 rounds trained for 4 epochs" in describe(two_rounds(), 898)
+    shown = [CliRunner().invoke(main, ["show", str(folder.path)]).output for folder in (twice, once)]
+    assert "finalists: trained in 2 rounds" in shown[0] and "rounds" not in shown[1]
+    for folder, expected in ((twice, True), (once, False)):
+        page = tmp_path / f"{expected}.html"
+        done = CliRunner().invoke(main, ["report", str(folder.path), "--output", str(page)])
+        assert done.exit_code == 0 and ('<th scope="col">round</th>' in page.read_text()) == expected
+
+
+def test_without_training_there_is_one_round() -> None:
+    """As a budget may leave it."""
+    assert DeriveConfig(finalist_rounds=3, finalist_epochs=0).rounds == 1
