@@ -148,7 +148,8 @@ def deriving(data: str, cap: float | None, table: Table, assignments: tuple[str,
 
 def looked_up(accuracies: TrueAccuracies, result: dict[str, Any]) -> dict[str, Any]:
     """What the table says of what a search found; and, where it trained its finalists, what each figure of these would
-    have found and how it ranks them; with successive halving, whose rungs one figure decides, that one alone."""
+    have found and how it ranks them; with successive halving, whose rungs one figure decides, that one alone. rounds:
+    what was found after each round of finalists."""
     finalists = result["finalists"]
     positions = accuracies.positions([spaces.from_json(each["arch"]) for each in finalists])
     truths = accuracies.test[positions]
@@ -157,17 +158,23 @@ def looked_up(accuracies: TrueAccuracies, result: dict[str, Any]) -> dict[str, A
     if derive["finalist_epochs"] == 0:
         return entry
     by = "reward" if derive["criterion"] == "own" else derive["criterion"]
-    standings: dict[str, list[tuple[float, ...]]] = {"no training": [(each[by],) for each in finalists]}
+    rounds = np.array([each.get("round", 1) for each in finalists])
+    first = np.flatnonzero(rounds == 1)  # those of further rounds come from training the ones before
+    found = {"no training": ranking([(finalists[i][by],) for i in first], truths[first])}
     decided = derive.get("finalist_criterion", "accuracy")
     for name in config.FINALIST_CRITERIA:
         if name == decided or not derive["halving_eta"] and "training_loss" in finalists[0]:
-            standings[name] = [standing(each, by, name) for each in finalists]
+            found[name] = ranking([standing(each, by, name) for each in finalists], truths)
     rows = [
-        {"text": each["text"], "truth": float(truth), by: each[by], "rungs": each["rungs"]}
-        for each, truth in zip(finalists, truths, strict=True)
+        {"text": each["text"], "truth": float(truth), "round": int(number), by: each[by], "rungs": each["rungs"]}
+        for each, truth, number in zip(finalists, truths, rounds, strict=True)
     ]
-    found = {name: ranking(each, truths) for name, each in standings.items()}
-    return entry | {"finalists": rows, "by": found, "rungs": at_rungs(rows)}
+    after = []
+    for number in range(1, rounds.max() + 1):
+        so_far = np.flatnonzero(rounds <= number)
+        best = ranking([standing(finalists[i], by, decided) for i in so_far], truths[so_far])
+        after.append({"finalists": len(so_far), "best": float(truths[so_far].max()), **best})
+    return entry | {"finalists": rows, "by": found, "rungs": at_rungs(rows), "rounds": after}
 
 
 def at_rungs(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -261,6 +268,14 @@ def trained(found: list[dict[str, Any]]) -> list[str]:
     for rungs in zip(*(entry["rungs"] for entry in found), strict=True) if len(found[0]["rungs"]) > 1 else ():
         words = (f"by {name} " + ", ".join(f"{each['tau'][name]:.2f}" for each in rungs) for name in rungs[0]["tau"])
         lines.append(f"- after {rungs[0]['epochs']} epochs, {rungs[0]['finalists']} finalists: tau {'; '.join(words)}")
+    for number, after in enumerate(zip(*(entry["rounds"] for entry in found), strict=True), start=1):
+        if len(found[0]["rounds"]) > 1:
+            picks, best = ([100 * each[figure] for each in after] for figure in ("pick", "best"))
+            lines.append(
+                f"- after round {number}, {after[0]['finalists']} finalists: {statistics.mean(picks):.2f} % "
+                f"(sd {statistics.stdev(picks):.2f}): {', '.join(f'{pick:.2f}' for pick in picks)}; the best of them "
+                f"{statistics.mean(best):.2f} %"
+            )
     return lines
 
 

@@ -138,6 +138,16 @@ def test_what_finalists_figures_would_have_found() -> None:
     assert trained([on, on])[-1].endswith(
         "after 9 epochs, 2 finalists: tau by accuracy 0.00, 0.00; by training-loss 1.00, 1.00"
     )
+    assert on["rounds"] == [{"finalists": 3, "best": 0.94, **on["by"]["training-loss"]}]
+    finalists[1]["round"] = 2
+    two = looked_up(table, result)
+    assert two["by"]["no training"]["pick"] == 0.92 and two["by"]["training-loss"] == on["by"]["training-loss"]
+    assert [(each["finalists"], each["best"], each["pick"]) for each in two["rounds"]] == [
+        *((2, 0.92, 0.92), (3, 0.94, 0.94))
+    ]
+    assert trained([two, two])[-1] == (
+        "- after round 2, 3 finalists: 94.00 % (sd 0.00): 94.00, 94.00; the best of them 94.00 %"
+    )
     settings["halving_eta"] = 2
     assert looked_up(table, result)["by"].keys() == {"no training", "training-loss"}
     for each in finalists:
