@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -12,6 +13,8 @@ from click.testing import CliRunner
 from enas import checkpoint, runtime
 from enas.data import load, training_images
 from enas.errors import UserError
+from enas.tables import load_table
+from tests.samples import whole_macro
 from tests.test_finalists import HALVED, finalists
 from tests.test_search import run, tiny
 
@@ -110,3 +113,34 @@ def test_what_is_no_folder_of_searches_is_refused(tmp_path: Path) -> None:
         from finalist_curves import found
 
         found(tmp_path / "none", None)
+
+
+def test_further_rounds_played_with_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By exact trainings a further round never loses, and it tries neighbours alone."""
+    import rounds
+    from rounds import Game, Variant, played
+
+    checkpoint.write_json(tmp_path / "table.json", whole_macro())
+    table = load_table(tmp_path / "table.json")
+    noise = np.random.default_rng(0).standard_normal(len(table))
+    monkeypatch.setattr(rounds, "scored", lambda run, space, archs: {"proxy_loss": noise[table.positions(archs)]})
+    most = float(np.median(table.macs))
+    game = Game(table, tmp_path, most)
+    assert table.macs[game.positions].max() <= most and len(set(table.network[game.positions])) == len(game.truth)
+    network = 7
+    arch = table.arch(int(game.positions[network]))
+    for number in game._near(network, 1):
+        same = [other for other in range(len(table)) if table.network[other] == game.positions[number]]
+        apart = [sum(a != b for a, b in zip(arch.choices, table.arch(i).choices, strict=True)) for i in same]
+        assert min(apart) <= 1
+    assert game._near(network, 1) < game._near(network, 2)
+    found = {
+        variant: played([game], variant, samples=40, finalists=5, error=0.0, repeats=20)
+        for variant in (Variant(2, 3, 1), Variant(3, 3, 1), Variant(2, 1, 1), Variant(2))
+    }
+    gains = [each["gain"] for each in found.values()]
+    assert min(gains) > 0
+    assert [each["tau"] for each in found.values()] == pytest.approx([1.0] * 4)
+    assert len({each["first"] for each in found.values()}) == 1
+    assert played([game], Variant(2), samples=5, finalists=5, error=0.0, repeats=2)["gain"] == 0
+    assert str(Variant(2, 3, 1)) == "2 rounds, parents: 3, changes: 1" and str(Variant(2)) == "more, 2 times as many"
