@@ -268,14 +268,14 @@ def trained(found: list[dict[str, Any]]) -> list[str]:
     for rungs in zip(*(entry["rungs"] for entry in found), strict=True) if len(found[0]["rungs"]) > 1 else ():
         words = (f"by {name} " + ", ".join(f"{each['tau'][name]:.2f}" for each in rungs) for name in rungs[0]["tau"])
         lines.append(f"- after {rungs[0]['epochs']} epochs, {rungs[0]['finalists']} finalists: tau {'; '.join(words)}")
-    for number, after in enumerate(zip(*(entry["rounds"] for entry in found), strict=True), start=1):
-        if len(found[0]["rounds"]) > 1:
-            picks, best = ([100 * each[figure] for each in after] for figure in ("pick", "best"))
-            lines.append(
-                f"- after round {number}, {after[0]['finalists']} finalists: {statistics.mean(picks):.2f} % "
-                f"(sd {statistics.stdev(picks):.2f}): {', '.join(f'{pick:.2f}' for pick in picks)}; the best of them "
-                f"{statistics.mean(best):.2f} %"
-            )
+    rounds = list(zip(*(entry["rounds"] for entry in found), strict=False))  # a space may be exhausted in some
+    for number, after in enumerate(rounds if len(rounds) > 1 else (), start=1):
+        picks, best = ([100 * each[figure] for each in after] for figure in ("pick", "best"))
+        lines.append(
+            f"- after round {number}, {after[0]['finalists']} finalists: {statistics.mean(picks):.2f} % "
+            f"(sd {statistics.stdev(picks):.2f}): {', '.join(f'{pick:.2f}' for pick in picks)}; the best of them "
+            f"{statistics.mean(best):.2f} %"
+        )
     return lines
 
 

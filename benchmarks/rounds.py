@@ -4,11 +4,11 @@
 
 --runs: a recipe's folder that benchmarks/ranking.py wrote; its supernets' losses choose the finalists. What a short
 training says is played: the true accuracy and a normal error of --error points, drawn for each network once. The first
-round has the best --finalists by loss of --samples networks; a further one the best of as many neighbours, which differ
-in up to --changes choices from one of the --parents that seem best so far (enas/finalists.py has one number of each).
-"more" has no neighbours, but as many finalists in a single round. A line of the table says how much more accurate the
-last round's pick truly is than the first one's, in points: the mean over --repeats, and its standard error. No label
-does anything but play the trainings. Writes FOLDER/rounds.json.
+round has the best --finalists by loss of --samples networks; a further one the best of as many neighbours, up to
+--changes choices away from one of the --parents that seem best so far (enas/finalists.py has one number of each).
+"more" has no neighbours, but as many samples and finalists in a single round. A line of the table says how much more
+accurate the last round's pick truly is than the first one's, in points: the mean over --repeats, and its standard
+error. No label does anything but play the trainings. Writes FOLDER/rounds.json.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from finalist_curves import found as finished
 from enas import searchers
 from enas.checkpoint import write_json
 from enas.errors import UserError
+from enas.finalists import TRIES
 from enas.jobs.targets import read_result
 from enas.tables import TrueAccuracies, load_table
 
@@ -47,20 +48,18 @@ class Variant:
 
 
 class Game:
-    """The different networks of a table that a limit allows, by number, and what a supernet says of them.
+    """The different networks of a table by number, and what a supernet says of them.
 
-    truth: [n], percent; proxy: [n], the greater the better.
+    allowed: [n], which of them a limit allows; truth: [n], percent; proxy: [n], the greater the better.
     """
 
     def __init__(self, table: TrueAccuracies, run: Path, most_macs: float) -> None:
-        everyone = np.unique(table.network)
-        allowed = table.macs[everyone] <= most_macs
-        self.table, self.positions = table, everyone[allowed]
+        self.table, self.positions = table, np.unique(table.network)
+        self.allowed = table.macs[self.positions] <= most_macs
         self.truth: Floats = 100 * table.test[self.positions]
-        archs = [table.arch(int(position)) for position in everyone]
-        self.proxy: Floats = -scored(run, table.space, archs)["proxy_loss"][allowed]
-        self._numbers = {int(position): number for number, position in enumerate(self.positions)}
-        self._near = functools.cache(self._neighbours)
+        archs = [table.arch(int(position)) for position in self.positions]
+        self.proxy: Floats = -scored(run, table.space, archs)["proxy_loss"]
+        self.changed = functools.cache(self._changed)
 
     def play(
         self, variant: Variant, samples: int, finalists: int, error: float, seed: int
@@ -68,25 +67,45 @@ class Game:
         """True accuracies of the first and of the last pick, and Kendall's tau of the first finalists' trainings."""
         generator = np.random.default_rng(seed)
         seen = self.truth + error * generator.standard_normal(len(self.truth))
-        drawn = generator.permutation(len(self.truth))[:samples]
-        trained = self._best(drawn, finalists)
+        order = generator.permutation(np.flatnonzero(self.allowed))
+        trained = self._best(order[:samples], finalists)
         first, ranks = max(trained, key=seen.__getitem__), tau(seen[trained], self.truth[trained])
         if not variant.parents:
-            trained = self._best(drawn, variant.rounds * finalists)
+            trained = self._best(order[: variant.rounds * samples], variant.rounds * finalists)
         for _ in range(variant.rounds - 1 if variant.parents else 0):
             parents = sorted(trained, key=lambda network: -seen[network])[: variant.parents]
-            near = set().union(*(self._near(parent, variant.changes) for parent in parents)) - set(trained)
-            trained += self._best(generator.permutation(sorted(near))[:samples], finalists)
+            near = self._near(parents, variant.changes, samples, set(trained), generator)
+            trained += self._best(near, finalists)
         return float(self.truth[first]), float(self.truth[max(trained, key=seen.__getitem__)]), ranks
 
     def _best(self, networks: Any, count: int) -> list[int]:
         """The first ones by proxy."""
         return sorted(map(int, networks), key=lambda network: -self.proxy[network])[:count]
 
-    def _neighbours(self, network: int, changes: int) -> frozenset[int]:
-        archs = list(searchers.near(self.table.space, self.table.arch(int(self.positions[network])), changes))
-        positions = self.table.network[self.table.positions(archs)].tolist()
-        return frozenset(self._numbers[position] for position in positions if position in self._numbers)
+    def _near(
+        self, parents: list[int], changes: int, samples: int, known: set[int], generator: np.random.Generator
+    ) -> list[int]:
+        """As many different networks near the parents, or fewer, drawn as in enas/finalists.py."""
+        found: dict[int, None] = {}
+        for parent, draws in zip(
+            generator.choice(parents, TRIES * samples).tolist(),
+            generator.random((TRIES * samples, changes + 1)).tolist(),
+            strict=True,
+        ):
+            network = parent
+            for draw in draws[: 1 + int(changes * draws[-1])]:
+                options = self.changed(network)
+                network = options[int(draw * len(options))]
+            if len(found) < samples and network not in known and self.allowed[network]:
+                found[network] = None
+        return list(found)
+
+    def _changed(self, network: int) -> list[int]:
+        """What a change of one choice makes of a network; each decision has as many choices as any other."""
+        arch = self.table.arch(int(self.positions[network]))
+        positions = self.table.network[self.table.positions(list(searchers.near(self.table.space, arch, 1)))]
+        found: list[int] = np.searchsorted(self.positions, positions).tolist()
+        return found
 
 
 @click.command()
@@ -142,8 +161,8 @@ def played(
 
     All variants see the same samples and errors.
     """
-    plays = [game.play(variant, samples, finalists, error, seed) for seed in range(repeats) for game in games]
-    first, last, ranks = np.array(plays).T
+    plays = [[game.play(variant, samples, finalists, error, seed) for game in games] for seed in range(repeats)]
+    first, last, ranks = np.array(plays).mean(1).T  # supernets that see the same samples and errors are one witness
     gains = last - first
     return {
         "gain": gains.mean().item(),

@@ -168,13 +168,14 @@ def replanned(state: Search, rates: Rates) -> SearchConfig:
 def describe(config: SearchConfig, train_images: int) -> str:
     """The sizes of a search in one line."""
     derive = config.derive
+    near = f" and {(derive.rounds - 1) * derive.samples} neighbours" if derive.rounds > 1 else ""
     again = f" in each of {derive.rounds} rounds" if derive.rounds > 1 else ""
     early = ", ".join(map(str, derive.rungs[:-1]))
     halved = f", of which one in {derive.halving_eta} goes on after {early}" if early else ""
     return (
         f"{counted(config.epochs, 'epoch')} ({config.controller.warmup_epochs} of warm-up) of "
         f"{weight_steps(config, train_images)} training steps and {config.controller.updates} controller updates; "
-        f"{derive.samples} + {derive.random} architectures to choose from, "
+        f"{derive.samples} + {derive.random} architectures{near} to choose from, "
         f"{counted(derive.finalists, 'finalist')}{again} trained for {counted(derive.finalist_epochs, 'epoch')}{halved}"
     )
 
@@ -204,6 +205,7 @@ def _scaled(derive: DeriveConfig, scale: float) -> DeriveConfig:
         random=scaled(derive.random, 8),
         effects_from=scaled(derive.effects_from, 200),
         finalists=scaled(derive.finalists, 1 if alone else 2),
+        finalist_rounds=scaled(derive.finalist_rounds, 1),
         finalist_epochs=scaled(derive.finalist_epochs, 1 if scale else 0),
     )
 

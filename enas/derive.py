@@ -42,7 +42,8 @@ def derive(state: Search) -> Iterator[Record]:
         yield scored
     yield from finalists.train(state)
     for number in range(finalists.last_round(state) + 1, state.config.derive.rounds + 1):
-        _choose_near(state, number)
+        if not _choose_near(state, number):
+            break  # so would any further round
         state.save()
         yield from finalists.train(state)
     checkpoint.write_json(state.folder.result, _result(state))
@@ -90,9 +91,11 @@ def _choose(state: Search) -> DeriveRecord:
     )
 
 
-def _choose_near(state: Search, number: int) -> None:
-    """Add the finalists of a further round, and all that was scored for them. What they are ranked by is asked of them
-    among all that were scored before; of those before nothing changes."""
+def _choose_near(state: Search, number: int) -> int:
+    """Add the finalists of a further round, and all that was scored for them; returns how many finalists.
+
+    What they are ranked by is asked of them among all that were scored before; of those before nothing changes.
+    """
     known, near = state.derived["archive"], finalists.neighbours(state)
     scored = [spaces.parse(state.space, row["text"]) for row in known]
     everyone = list(dict.fromkeys([*scored, *near]))
@@ -102,6 +105,7 @@ def _choose_near(state: Search, number: int) -> None:
     best = scores.ranked(i for i, arch in enumerate(everyone) if arch in candidates)[: state.config.derive.finalists]
     state.derived["finalists"] += [{**scores.row(i), "round": number} for i in best]
     state.derived["archive"] += scores.archive(range(0))[len(known) :]
+    return len(best)
 
 
 def _distinct(state: Search, archs: list[Architecture]) -> int:

@@ -70,6 +70,7 @@ def train(state: Search) -> Iterator[FinalistRecord]:
             finalist |= found
             record = FinalistRecord(
                 rank=place + 1,
+                round=number,
                 arch=finalist["text"],
                 proxy_accuracy=finalist["proxy_accuracy"],
                 rung=rung,
@@ -117,10 +118,12 @@ def last_round(state: Search) -> int:
 
 def neighbours(state: Search) -> list[Architecture]:
     """What finalists of a further round are chosen from: different networks that no finalist is, one or two changes
-    away from one of the best so far; `derive.samples`, or fewer where there are not so many."""
+    away from one of the best so far, among which none has failed, unless all have; `derive.samples`, or fewer where so
+    many are not found."""
     derive, rows = state.config.derive, state.derived["finalists"]
     by = state.derived["criterion"], derive.finalist_criterion
-    best = sorted(rows, key=lambda row: standing(row, *by), reverse=True)[:PARENTS]
+    well = [row for row in rows if row["standalone_accuracy"] is not None] or rows
+    best = sorted(well, key=lambda row: standing(row, *by), reverse=True)[:PARENTS]
     parents, known = ([spaces.from_json(row["arch"]) for row in some] for some in (best, rows))
     taken = {signature(state.evaluator.graph(arch)) for arch in known}
     draws = state.draws(f"neighbours of {len(rows)} finalists")
@@ -128,6 +131,7 @@ def neighbours(state: Search) -> list[Architecture]:
     for _ in range(TRIES * derive.samples):
         if len(found) == derive.samples:
             break
+        state.keeper.tick()
         arch = parents[searchers.below(len(parents), draws)]
         for _ in range(1 + searchers.below(2, draws)):
             arch = searchers.mutated(state.space, arch, draws)

@@ -91,6 +91,7 @@ class FinalistRecord:
 
     kind: ClassVar[str] = "finalist"
     rank: int  # by proxy, from 1; those of a further round follow the ones before
+    round: int  # from 1
     arch: str
     proxy_accuracy: float
     rung: int  # from 0

@@ -122,10 +122,12 @@ def finalist_training(derive: Mapping[str, Any]) -> str:
     return on + ("" if criterion == "accuracy" else ", compared by training loss")
 
 
-def finalist_rounds(derive: Mapping[str, Any]) -> str:
+def finalist_rounds(finalists: Sequence[Mapping[str, Any]]) -> str:
     """In how many rounds finalists were chosen, in words that go on a sentence, where there were several; else nothing.
-    derive: as above."""
-    rounds = derive.get("finalist_rounds", 1)
+
+    finalists: of a result of any version.
+    """
+    rounds = max(finalist.get("round", 1) for finalist in finalists)
     return f" in {rounds} rounds" if rounds > 1 else ""
 
 

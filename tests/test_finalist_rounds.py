@@ -9,8 +9,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from enas import checkpoint, finalists, runtime, spaces
-from enas.budget import describe
+from enas import checkpoint, config, finalists, runtime, spaces
+from enas.budget import _scaled, describe
 from enas.cli import main
 from enas.config import DeriveConfig, SearchConfig
 from enas.data import DataSet, load, training_images
@@ -22,12 +22,15 @@ from enas.plan import Images, Work, derive_work, finalists_work
 from enas.runs import RunFolder
 from enas.searching import search
 from enas.spaces import Architecture
+from tests.test_cli import enas
 from tests.test_finalists import FOUR, HALVED
 from tests.test_interrupts import ask, searching, sessions
-from tests.test_search import assert_same_run, comparable, run, tiny
+from tests.test_search import TINY, assert_same_run, comparable, run, tiny
 
 TWO = "derive.finalist_rounds=2"
+INHERITED = "derive.finalist_weights=inherited"
 SAMPLES = 10
+CHAIN = (TWO, "derive.samples=12", "space.min_layers=1", "space.max_layers=3", "space.filters=4")
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +44,8 @@ def two_rounds(*more: str) -> SearchConfig:
 
 @pytest.fixture(scope="module")
 def once(tmp_path_factory: pytest.TempPathFactory, digits: DataSet) -> RunFolder:
-    config = tiny(*HALVED, f"derive.samples={SAMPLES}")
-    return run(tmp_path_factory.mktemp("once") / "run", digits, config)
+    one_round = tiny(*HALVED, f"derive.samples={SAMPLES}")
+    return run(tmp_path_factory.mktemp("once") / "run", digits, one_round)
 
 
 @pytest.fixture(scope="module")
@@ -130,19 +133,77 @@ def test_all_work_is_planned(twice: RunFolder, digits: DataSet, tmp_path: Path) 
     assert sum(heard) - began == (Work(scoring=SAMPLES * 299) + finalists_work(derive, images)).units
 
 
+def parents_of(state: Search, rows: list[dict[str, Any]]) -> set[str]:
+    """The texts of those that all neighbours are near to, of a state with these finalists."""
+    state.derived["finalists"] = rows
+    near = finalists.neighbours(state)
+    archs = {row["text"]: spaces.from_json(row["arch"]) for row in rows}
+    return {text for text, arch in archs.items() if all(distance(arch, other) <= 2 for other in near)}
+
+
+def test_the_best_that_has_not_failed_is_whose_neighbours_are_tried(
+    twice: RunFolder, digits: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = Search(two_rounds(), digits, twice, runtime.start(two_rounds()))
+    state.read_checkpoint()
+    rows = sorted(of_round(twice, 1), key=lambda row: standing(row, "reward", "accuracy"), reverse=True)
+    monkeypatch.setattr(finalists, "PARENTS", 1)
+    assert parents_of(state, rows) == {rows[0]["text"]}
+    failed = {"standalone_accuracy": None, "training_loss": None}
+    rows[0] |= {**failed, "rungs": [*rows[0]["rungs"][:-1], {"epochs": 4, **failed}]}
+    assert parents_of(state, rows) == {rows[1]["text"]}
+    for row in rows:
+        row |= {**failed, "rungs": [{"epochs": 1, **failed}]}
+    best = max(rows, key=lambda row: float(row["reward"]))
+    assert parents_of(state, rows) == {best["text"]}  # all have failed: nothing else is known
+
+
 def test_limits_hold_in_all_rounds(digits: DataSet, tmp_path: Path) -> None:
-    config = two_rounds("objective.limit_params=2500")
-    found = result(run(tmp_path / "run", digits, config))
+    limited = two_rounds("objective.limit_params=450", "derive.samples=40")
+    asked: list[bool] = []
+    with pytest.MonkeyPatch.context() as patch:
+        allows = spaces.allows
+        patch.setattr(spaces, "allows", lambda *arguments: asked.append(allows(*arguments)) or asked[-1])
+        found = result(run(tmp_path / "run", digits, limited))
+    assert True in asked and False in asked
     assert {row["round"] for row in found["finalists"] if "round" in row} == {2}
-    assert max(row["costs"]["params"] for row in found["archive"]) <= 2500
+    assert max(row["costs"]["params"] for row in found["archive"]) <= 450
+
+
+def test_a_conditional_space(digits: DataSet, tmp_path: Path) -> None:
+    """Where decisions come and go with others, and what nothing depends on is 0."""
+    base, _ = config.PRESETS["quick"]("chain")
+    own = [text for text in TINY if not text.startswith("space.")]
+    tiny_chain = config.from_text(base, [*own, *CHAIN])
+    folder = run(tmp_path / "run", digits, tiny_chain)
+    space = spaces.build(tiny_chain.space, (1, 8, 8), 10)
+    archs = [spaces.from_json(row["arch"]) for row in of_round(folder, 2)]
+    assert len(archs) == 2 and all(spaces.settled(space, arch.choices) == arch for arch in archs)
+
+
+def test_derived_and_audited(digits: DataSet, tmp_path: Path) -> None:
+    """A search from such a run's shared weights keeps the setting, and an audit knows the run."""
+    searched = run(tmp_path / "run", digits, tiny(*FOUR, "derive.finalist_epochs=1", TWO, "seed=3"))
+    done = enas("derive", searched.path, "--set", INHERITED, "--output", tmp_path / "again")
+    assert done.exit_code == 0, done.output
+    found = checkpoint.read_json(tmp_path / "again" / "result.json")
+    assert found["config"]["derive"]["finalist_rounds"] == 2
+    assert sorted(row.get("round", 1) for row in found["finalists"]) == [1] * 4 + [2] * 4
+    audit = enas("audit", tmp_path / "again", "--networks", "10", "--child-epochs", "1", "--repeats", "2")
+    assert audit.exit_code == 0, audit.output
 
 
 def test_rounds_end_with_the_space(digits: DataSet, tmp_path: Path) -> None:
     """Of one layer there are six networks: four finalists, two more, and a third round without any."""
-    config = two_rounds("space.layers=1", "derive.finalist_rounds=4", "derive.samples=60")
-    folder = run(tmp_path / "run", digits, config)
+    small = two_rounds("space.layers=1", "derive.finalist_rounds=4", "derive.samples=60")
+    folder = run(tmp_path / "run", digits, small)
     rounds = [row.get("round", 1) for row in result(folder)["finalists"]]
     assert sorted(rounds) == [1, 1, 1, 1, 2, 2] and len(result(folder)["archive"]) == 6
+    with pytest.MonkeyPatch.context() as patch:  # what finds nothing once finds nothing again
+        asked: list[int] = []
+        patch.setattr(finalists, "neighbours", lambda state: asked.append(1) or [])
+        run(tmp_path / "more", digits, two_rounds("derive.finalist_rounds=9"))
+    assert asked == [1]
 
 
 @pytest.mark.parametrize("criterion", ["vote", "effects"])
@@ -157,7 +218,10 @@ def test_what_decides_is_asked_of_neighbours_too(digits: DataSet, tmp_path: Path
 
 
 def test_in_words(twice: RunFolder, once: RunFolder, tmp_path: Path) -> None:
-    assert "4 finalists in each of 2 rounds trained for 4 epochs" in describe(two_rounds(), 898)
+    assert describe(two_rounds(), 898).endswith(
+        "10 + 6 architectures and 10 neighbours to choose from, 4 finalists in each of 2 rounds trained for 4 epochs, "
+        "of which one in 2 goes on after 1, 2"
+    )
     shown = [CliRunner().invoke(main, ["show", str(folder.path)]).output for folder in (twice, once)]
     assert "finalists: trained in 2 rounds" in shown[0] and "rounds" not in shown[1]
     for folder, expected in ((twice, True), (once, False)):
@@ -169,3 +233,8 @@ def test_in_words(twice: RunFolder, once: RunFolder, tmp_path: Path) -> None:
 def test_without_training_there_is_one_round() -> None:
     """As a budget may leave it."""
     assert DeriveConfig(finalist_rounds=3, finalist_epochs=0).rounds == 1
+
+
+def test_a_budget_may_leave_fewer_rounds() -> None:
+    few = [_scaled(DeriveConfig(finalist_rounds=5, finalist_epochs=4), scale) for scale in (0.6, 0.1, 0.0)]
+    assert [derive.finalist_rounds for derive in few] == [3, 1, 1]

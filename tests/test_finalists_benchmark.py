@@ -126,14 +126,24 @@ def test_further_rounds_played_with_a_table(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(rounds, "scored", lambda run, space, archs: {"proxy_loss": noise[table.positions(archs)]})
     most = float(np.median(table.macs))
     game = Game(table, tmp_path, most)
-    assert table.macs[game.positions].max() <= most and len(set(table.network[game.positions])) == len(game.truth)
+    assert (
+        set(game.positions) == set(table.network) and game.allowed.sum() == (table.macs[game.positions] <= most).sum()
+    )
     network = 7
     arch = table.arch(int(game.positions[network]))
-    for number in game._near(network, 1):
+    for number in game.changed(network):
         same = [other for other in range(len(table)) if table.network[other] == game.positions[number]]
         apart = [sum(a != b for a, b in zip(arch.choices, table.arch(i).choices, strict=True)) for i in same]
         assert min(apart) <= 1
-    assert game._near(network, 1) < game._near(network, 2)
+    generator = np.random.default_rng(0)
+    one, two = (game._near([network], changes, 300, {network}, generator) for changes in (1, 2))
+    assert set(one) == {number for number in game.changed(network) if game.allowed[number]} - {network}
+    assert (
+        set(one)
+        < set(two)
+        == set(one)
+        | {far for number in game.changed(network) for far in game.changed(number) if game.allowed[far]} - {network}
+    )
     found = {
         variant: played([game], variant, samples=40, finalists=5, error=0.0, repeats=20)
         for variant in (Variant(2, 3, 1), Variant(3, 3, 1), Variant(2, 1, 1), Variant(2))
@@ -142,5 +152,6 @@ def test_further_rounds_played_with_a_table(tmp_path: Path, monkeypatch: pytest.
     assert min(gains) > 0
     assert [each["tau"] for each in found.values()] == pytest.approx([1.0] * 4)
     assert len({each["first"] for each in found.values()}) == 1
-    assert played([game], Variant(2), samples=5, finalists=5, error=0.0, repeats=2)["gain"] == 0
+    allowed = int(game.allowed.sum())  # of which more than all there are
+    assert played([game], Variant(2), samples=allowed, finalists=allowed, error=0.0, repeats=2)["gain"] == 0
     assert str(Variant(2, 3, 1)) == "2 rounds, parents: 3, changes: 1" and str(Variant(2)) == "more, 2 times as many"

@@ -22,7 +22,7 @@ from enas.spaces import Architecture
 BUDGETED = {
     *("epochs", "controller.warmup_epochs", "controller.updates", "weights.steps", "weights.schedule"),
     *("derive.samples", "derive.random", "derive.random_per_epoch", "derive.effects_from"),
-    *("derive.finalists", "derive.finalist_epochs"),
+    *("derive.finalists", "derive.finalist_epochs", "derive.finalist_rounds"),
 }
 SETTLED = ("device", "precision", "threads")  # by circumstances when a run begins
 

@@ -215,11 +215,11 @@ def _scores(values: dict[str, Any]) -> list[str]:
     lines = []
     if "test_accuracy" in values:
         lines.append(f"test accuracy {values['test_accuracy']:.4f}")
-    derive = values.get("config", {}).get("derive", {})
-    how = finalist_rounds(derive) + finalist_training(derive)
-    if how and any(finalist.get("rungs") for finalist in values.get("finalists", ())):
-        lines.append(f"finalists: trained{how}")
-    for finalist in values.get("finalists", ()):
+    finalists = values.get("finalists", ())
+    if any(rung["epochs"] for finalist in finalists for rung in finalist.get("rungs", ())):
+        how = finalist_rounds(finalists) + finalist_training(values.get("config", {}).get("derive", {}))
+        lines += [f"finalists: trained{how}"] if how else []
+    for finalist in finalists:
         if "proxy_accuracy" in finalist:
             scores = f"proxy {finalist['proxy_accuracy']:.4f}  standalone {_standalone(finalist)}"
         else:

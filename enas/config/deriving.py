@@ -57,8 +57,8 @@ class DeriveConfig(Checked):
     )
     finalist_rounds: int = setting(
         1,
-        "rounds of finalists: those of each further round are the best of as many samples again, networks that differ "
-        "in one or two choices from one of the five finalists that are best so far; the best of all rounds wins",
+        "rounds of finalists: those of each further round are the best of as many samples again, networks one or two "
+        "changes of a choice away from one of the five finalists that are best so far; the best of all rounds wins",
         low=1,
         high=1000,
     )

@@ -128,12 +128,12 @@ def finalists_section(run: Searched) -> Section:
     if run.result is None:
         records = run.of_kind("finalist")
         rows: list[Row] = [
-            [whole(record["rank"]), percent(record["standalone_accuracy"]), number(record.get("training_loss")),
-             percent(record["proxy_accuracy"]), Cell(record["arch"], code=True)]
+            [*map(whole, (record["rank"], record.get("round", 1))), percent(record["standalone_accuracy"]),
+             number(record.get("training_loss")), percent(record["proxy_accuracy"]), Cell(record["arch"], code=True)]
             for record in records
         ]  # fmt: skip
         figures = [SCORES[name][0] for name in ("standalone_accuracy", "training_loss", "proxy_accuracy")]
-        head = ("rank by proxy", *figures, "architecture")
+        head = ("finalist", "round", *figures, "architecture")
         return Section("Finalists so far", [Table(head, rows), Text(SHORTLY)] if rows else [])
     finalists = run.result["finalists"]
     unknown = [key for key in finalists[0] if key not in SCORES and key not in NO_SCORES]
