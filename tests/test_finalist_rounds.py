@@ -152,6 +152,11 @@ def test_the_best_that_has_not_failed_is_whose_neighbours_are_tried(
     failed = {"standalone_accuracy": None, "training_loss": None}
     rows[0] |= {**failed, "rungs": [*rows[0]["rungs"][:-1], {"epochs": 4, **failed}]}
     assert parents_of(state, rows) == {rows[1]["text"]}
+    for row in rows[2:]:
+        row |= {**failed, "rungs": [{"epochs": 1, **failed}]}
+    monkeypatch.setattr(finalists, "PARENTS", 5)
+    assert parents_of(state, rows) == {rows[1]["text"]}
+    monkeypatch.setattr(finalists, "PARENTS", 1)
     for row in rows:
         row |= {**failed, "rungs": [{"epochs": 1, **failed}]}
     best = max(rows, key=lambda row: float(row["reward"]))
