@@ -188,6 +188,7 @@ def test_a_conditional_space(digits: DataSet, tmp_path: Path) -> None:
     assert len(archs) == 2 and all(spaces.settled(space, arch.choices) == arch for arch in archs)
 
 
+@pytest.mark.slow
 def test_derived_and_audited(digits: DataSet, tmp_path: Path) -> None:
     """A search from such a run's shared weights keeps the setting, and an audit knows the run."""
     searched = run(tmp_path / "run", digits, tiny(*FOUR, "derive.finalist_epochs=1", TWO, "seed=3"))
