@@ -4,10 +4,10 @@
 
 --runs: a recipe's folder that benchmarks/ranking.py wrote; its supernets' losses choose the finalists. What a short
 training says is played: the true accuracy and a normal error of --error points, drawn for each network once. The first
-round has the best --finalists by loss of --samples networks; a further one the best of as many neighbours, up to
---changes choices away from one of the --parents that seem best so far (enas/finalists.py has one number of each).
-"more" has no neighbours, but as many samples and finalists in a single round. A line of the table says how much more
-accurate the last round's pick truly is than the first one's, in points: the mean over --repeats, and its standard
+round has the best --finalists by loss of --samples networks; a further one the best of up to as many neighbours, which
+are at most --changes choices away from one of the --parents that seem best so far (enas/finalists.py has one number of
+each). "more" has no neighbours, but as many samples and finalists in a single round. A line of the table says how much
+more accurate the last round's pick truly is than the first one's, in points: the mean over --repeats, and its standard
 error. No label does anything but play the trainings. Writes FOLDER/rounds.json.
 """
 
@@ -61,6 +61,14 @@ class Game:
         self.proxy: Floats = -scored(run, table.space, archs)["proxy_loss"]
         self.changed = functools.cache(self._changed)
 
+    def check(self, finalists: int) -> None:
+        """Raise UserError where so many are all that is allowed: nothing would be left to find."""
+        if (there := int(self.allowed.sum())) <= finalists:
+            raise UserError(
+                f"the limit must allow more networks than the {finalists} of --finalists, but allows {there}; give a "
+                "higher --cap or fewer --finalists"
+            )
+
     def play(
         self, variant: Variant, samples: int, finalists: int, error: float, seed: int
     ) -> tuple[float, float, float]:
@@ -96,8 +104,10 @@ class Game:
             for draw in draws[: 1 + int(changes * draws[-1])]:
                 options = self.changed(network)
                 network = options[int(draw * len(options))]
-            if len(found) < samples and network not in known and self.allowed[network]:
+            if network not in known and self.allowed[network]:
                 found[network] = None
+            if len(found) == samples:
+                break
         return list(found)
 
     def _changed(self, network: int) -> list[int]:
@@ -139,9 +149,10 @@ def main(
         names = {read_result(folder).space.name for folder in folders}
         if names != {table.name}:
             raise UserError(f"--runs must be in the table's space {table.name}, but are in {', '.join(names)}")
+        games = [Game(table, folder, np.inf if cap is None else 1e6 * cap) for folder in folders]
+        games[0].check(finalists)
     except UserError as error:
         raise click.UsageError(str(error)) from None
-    games = [Game(table, folder, np.inf if cap is None else 1e6 * cap) for folder in folders]
     variants = [Variant(*values) for values in itertools.product(numbers, parents, changes)]
     variants += [Variant(rounds) for rounds in numbers]
     found = {

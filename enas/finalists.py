@@ -28,7 +28,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from enas import halving, searchers, spaces
-from enas.config import FINALISTS_SIZE, DeriveConfig, SgdConfig, StandaloneConfig, WeightsConfig
+from enas.config import FINALISTS_SIZE, PARENTS, DeriveConfig, SgdConfig, StandaloneConfig, WeightsConfig
 from enas.cost import cost
 from enas.data import DataSet, ImageSet
 from enas.graph import Graph, signature
@@ -43,7 +43,6 @@ from enas.standalone import OutOfMemory, Standalone
 from enas.supernet import Supernet
 from enas.training import UNLIMITED
 
-PARENTS = 5  # the best finalists, whose neighbours a further round tries: which is the very best is not certain
 TRIES = 20  # draws of a neighbour for each one that is wanted: many are there already, or beyond a limit
 NO_FIGURES: dict[str, float | None] = {"standalone_accuracy": None, "training_loss": None}  # not trained, or failed
 
@@ -128,6 +127,7 @@ def neighbours(state: Search) -> list[Architecture]:
     taken = {signature(state.evaluator.graph(arch)) for arch in known}
     draws = state.draws(f"neighbours of {len(rows)} finalists")
     found: dict[str, Architecture] = {}
+    met: set[Architecture] = set()
     for _ in range(TRIES * derive.samples):
         if len(found) == derive.samples:
             break
@@ -135,6 +135,9 @@ def neighbours(state: Search) -> list[Architecture]:
         arch = parents[searchers.below(len(parents), draws)]
         for _ in range(1 + searchers.below(2, draws)):
             arch = searchers.mutated(state.space, arch, draws)
+        if arch in met:
+            continue
+        met.add(arch)
         network = signature(state.evaluator.graph(arch))
         if network not in taken and spaces.allows(state.space, arch):
             found.setdefault(network, arch)

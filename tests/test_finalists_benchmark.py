@@ -129,6 +129,9 @@ def test_further_rounds_played_with_a_table(tmp_path: Path, monkeypatch: pytest.
     assert (
         set(game.positions) == set(table.network) and game.allowed.sum() == (table.macs[game.positions] <= most).sum()
     )
+    game.check(5)
+    with pytest.raises(UserError, match="allow more networks than the 1 of --finalists, but allows 1; give"):
+        Game(table, tmp_path, float(table.macs.min())).check(1)
     network = 7
     arch = table.arch(int(game.positions[network]))
     for number in game.changed(network):

@@ -10,7 +10,7 @@ plain.py      configuration <-> plain data
 
 from enas.config.budget import Budget, parse_budget
 from enas.config.checks import FINALISTS_SIZE, WEIGHTS_SIZE, check, check_image_size
-from enas.config.deriving import CRITERIA, FINALIST_CRITERIA, OF_FINALISTS, AuditConfig, DeriveConfig
+from enas.config.deriving import CRITERIA, FINALIST_CRITERIA, OF_FINALISTS, PARENTS, AuditConfig, DeriveConfig
 from enas.config.full_training import FullTrainingConfig
 from enas.config.plain import from_text, space_options, to_dict, update
 from enas.config.presets import PRESETS, judged_alone
@@ -60,6 +60,7 @@ __all__ = [
     "NasBench201Options",
     "NasBenchMacroOptions",
     "OF_FINALISTS",
+    "PARENTS",
     "ObjectiveConfig",
     "PRESETS",
     "ResNet20Options",

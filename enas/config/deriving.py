@@ -18,6 +18,7 @@ OF_FINALISTS = (
     "finalist_lr_max",
     "finalist_rounds",
 )
+PARENTS = 5  # the best finalists, whose neighbours a further round tries: which is the very best is not certain
 LEAST_AUDITED = 10  # networks below which the interval of a rank correlation says nothing
 
 
@@ -57,8 +58,9 @@ class DeriveConfig(Checked):
     )
     finalist_rounds: int = setting(
         1,
-        "rounds of finalists: those of each further round are the best of as many samples again, networks one or two "
-        "changes of a choice away from one of the five finalists that are best so far; the best of all rounds wins",
+        "rounds of finalists: those of each further round are the best of up to as many samples again, networks one "
+        f"or two changes of a choice away from one of the {PARENTS} finalists that are best so far; the best of all "
+        "rounds wins",
         low=1,
         high=1000,
     )
